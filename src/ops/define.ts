@@ -1,104 +1,10 @@
-/**
- * The op contract: one object says everything about an op. Tests, benchmarks, the router and the tape read it;
- * nothing else holds a list of ops.
- */
-import type { Caps, Cost, CpuPlan, GpuPlan } from '../runtime/binding.js';
+/** `defineOp`: completes an op of the contract and makes it callable. Op files import everything from here. */
 import { ArgumentError } from '../runtime/errors.js';
-import type { DType } from '../tensor/dtype.js';
-import { type Shape, type Spec, show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { Op, OpDefinition, Operand } from './contract.js';
 import { record } from './record.js';
 
-/** A tensor, or a number that becomes a scalar of the other operand's dtype. */
-export type Operand = Tensor | number;
-
-/** One call of an op, resolved: what the reference, both backends and the cost model see. */
-export interface Problem<A = unknown> {
-  readonly inputs: readonly Spec[];
-  readonly outputs: readonly Spec[];
-  readonly attrs: A;
-}
-
-export interface InputSpec {
-  name: string;
-  /** Fixed dtype; otherwise the input takes the call's dtype, one of the op's `dtypes`. */
-  dtype?: DType;
-  /** Sample values are drawn uniformly from here (integers for integer dtypes). Default [-3, 3]. */
-  domain?: readonly [number, number];
-}
-
-/** A case that conformance, benchmarks and start-up self-tests walk. */
-export interface Sample<A> {
-  /** Shape of each input given. */
-  shapes: readonly Shape[];
-  attrs?: Partial<A>;
-  /** Overrides of the inputs' domains, in input order. */
-  domains?: readonly (readonly [number, number])[];
-  /** Only for these dtypes. Default: all of the op's. */
-  dtypes?: readonly DType[];
-  /** Large (over 65535 rows, over a binding): walked by conformance, never as a self-test. */
-  heavy?: boolean;
-}
-
-/** A way to run on the GPU. The first that admits and does not refuse is taken; the last admits everything it can. */
-export interface GpuVariant<A> {
-  name: string;
-  /** Can it run at all? null, or the reason why not. */
-  admits(problem: Problem<A>, caps: Caps): string | null;
-  /** Is it worth it here? Policy, apart from legality; the last variant has none. */
-  prefers?(problem: Problem<A>, caps: Caps): boolean;
-  plan(problem: Problem<A>, caps: Caps): GpuPlan;
-}
-
-/** The other ops, for backward formulas: op files never import each other. */
-// biome-ignore lint/suspicious/noExplicitAny: each op has its own signature
-export type OpTable = Readonly<Record<string, (...args: any[]) => Tensor>>;
-
-export interface BackwardContext<A> {
-  /** Gradient of the loss by each output. */
-  grads: readonly Tensor[];
-  inputs: readonly Tensor[];
-  outputs: readonly Tensor[];
-  attrs: A;
-  F: OpTable;
-}
-
-export interface OpDefinition<A extends object> {
-  name: string;
-  /** One line for the op table in the docs: the formula. */
-  doc: string;
-  inputs: readonly (string | InputSpec)[];
-  /** Inputs beyond the listed ones repeat the last (concat), or the last may be left out (matmul's bias). */
-  variadic?: boolean;
-  optional?: number;
-  /** Attributes with their defaults. */
-  attrs: A;
-  /** dtypes of the free inputs (or of the output where there are none): conformance walks them. */
-  dtypes: readonly DType[];
-  /** Shapes and dtype of the outputs; throws ShapeError / DTypeError / ArgumentError naming the op. */
-  infer(inputs: readonly Spec[], attrs: A): readonly Spec[];
-  /** Float64, slow and obvious: the oracle. */
-  reference(inputs: readonly Float64Array[], problem: Problem<A>): readonly Float64Array[];
-  cpu(problem: Problem<A>): CpuPlan;
-  gpu: readonly GpuVariant<A>[];
-  cost(problem: Problem<A>): Cost;
-  /** Gradient of each input; null where none flows. */
-  backward?(context: BackwardContext<A>): readonly (Tensor | null)[];
-  /** What backward reads: the tape holds exactly these. */
-  saves?: { inputs?: readonly number[]; outputs?: readonly number[] };
-  samples: readonly Sample<A>[];
-  /** Allowed error relative to max(1, |reference|) in fp32; halves widen by their own epsilon. Default 1e-5. */
-  tolerance?: number | ((problem: Problem<A>) => number);
-  /** Calls that must fail, beyond the generic ones, with the code that each must raise. */
-  invalid?: readonly { shapes: readonly Shape[]; attrs?: Partial<A>; dtypes?: readonly DType[]; code: string }[];
-}
-
-/** A completed definition: what registries hold. */
-export interface Op<A extends object = object> extends OpDefinition<A> {
-  readonly inputSpecs: readonly InputSpec[];
-  /** Prepared problems, keyed by input specs and attributes; filled by record.ts. */
-  readonly id: number;
-}
+export * from './contract.js';
 
 /** Ops are callable: `softmax(x, { axis: -1 })`, and carry their definition. */
 export type Callable<A extends object, Args extends unknown[]> = ((...args: [...Args, attrs?: Partial<A>]) => Tensor) & {
@@ -148,11 +54,3 @@ function checkAttrs(op: Op<never>, attrs: object): void {
 
 export const isOp = (value: unknown): value is Callable<object, unknown[]> =>
   typeof value === 'function' && typeof (value as { op?: Op }).op?.reference === 'function';
-
-/** The problem in words, for errors, `explain()` and benchmarks. */
-export function showProblem(problem: Problem): string {
-  const inputs = problem.inputs.map((s) => show(s.shape, s.dtype)).join(' ');
-  const attrs = Object.entries(problem.attrs as object).map(([k, v]) => `${k}=${typeof v === 'object' ? JSON.stringify(v) : v}`);
-  return [inputs || problem.outputs.map((s) => show(s.shape, s.dtype)).join(' '), ...attrs].join(' ');
-}
-
