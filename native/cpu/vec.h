@@ -5,6 +5,7 @@
 //   #undef HWY_TARGET_INCLUDE
 //   #define HWY_TARGET_INCLUDE "cpu/softmax.cc"
 //   #include "targets.h"
+//   #include <hwy/foreach_target.h>   // compiles the file once for each instruction set
 //   #include "vec.h"
 //
 // Tails: `load` and `store` move whole vectors. Operands are 64-byte aligned and padded to 64 bytes, so that
@@ -17,6 +18,7 @@
 #include <type_traits>
 
 #include "../engine/types.h"
+#include "targets.h"
 
 namespace attn::cpu {
 
@@ -90,6 +92,7 @@ auto with_float(DType t, F&& fn) {
 #define ATTN_CPU_VEC
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
