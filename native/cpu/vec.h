@@ -15,6 +15,7 @@
 #define ATTN_CPU_ELEMENT
 #include <bit>
 #include <cstring>
+#include <string>
 #include <type_traits>
 
 #include "../engine/types.h"
@@ -78,7 +79,7 @@ auto with_float(DType t, F&& fn) {
     case DType::f32:
       return fn(float{});
     default:
-      throw Error("ATTN_INTERNAL", std::string("kernel has no form for ") + name_of(t));
+      throw Error("ATTN_INTERNAL", "no kernel for dtype code " + std::to_string(static_cast<int>(t)));
   }
 }
 
