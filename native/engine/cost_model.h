@@ -154,10 +154,9 @@ class CostModel {
     double at(double work) const;
     void add(double work, double seconds);
   };
-  struct Seen {  // one side of a cell
-    double log_work = 0, log_seconds = 0;
-    double flops = 0, bytes = 0;  // of the last run, for the record
-    double announced = 0;         // log_seconds when version_ last rose for it
+  struct Seen {  // one side of a cell: work of (flops, bytes) takes `seconds`
+    double flops = 0, bytes = 0, seconds = 0;
+    double announced = 0;  // seconds when version_ last rose for it
     uint32_t count = 0, slow_in_a_row = 0;
     mutable uint32_t epoch = 0;
     mutable double scale = 1;  // seconds / curve(work), for the curves of `epoch`
@@ -179,6 +178,8 @@ class CostModel {
   double curve_seconds(Family, DType, Side, double flops, double bytes) const;
   double curve_seconds(const Work&, Side) const;
   double scale(const Key&, const Seen&, Side) const;
+  uint32_t cell(int key, double flops, double bytes);
+  void announce(Seen&);
 
   bool software_device_, calibrated_ = false;
   Calibration calibration_;

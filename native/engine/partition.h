@@ -39,6 +39,36 @@ struct Block {
   std::span<const BlockBuffer> buffers;
 };
 
+// Follows a block through an assignment; calls back for each copy that it needs, with the node that caused it
+// (the reader; for a host read the maker, or kOutside where nothing in the block made it).
+inline constexpr uint32_t kOutside = ~0u;
+template <class OnCopy>
+void for_each_copy(const Block& block, std::span<const Side> sides, OnCopy&& on_copy) {
+  struct State {
+    bool host, device;
+    uint32_t maker;
+  };
+  std::vector<State> state;
+  state.reserve(block.buffers.size());
+  for (const auto& b : block.buffers) state.push_back({b.host, b.device, kOutside});
+  for (uint32_t i = 0; i < block.nodes.size(); i++) {
+    const auto& node = block.nodes[i];
+    const bool gpu = sides[i] == Side::gpu;
+    for (uint32_t k = 0; k < node.inputs; k++) {
+      const uint32_t b = block.operands[node.first + k];
+      auto& s = state[b];
+      if (gpu ? s.device || !s.host : s.host || !s.device) continue;
+      on_copy(i, gpu ? Direction::upload : Direction::download, b);
+      s.host = s.device = true;
+    }
+    for (uint32_t k = 0; k < node.outputs; k++)
+      state[block.operands[node.first + node.inputs + k]] = {!gpu, gpu, i};
+  }
+  for (uint32_t b = 0; b < state.size(); b++)
+    if (block.buffers[b].read && state[b].device && !state[b].host)
+      on_copy(state[b].maker, Direction::download, b);
+}
+
 // Seconds of a whole assignment under the model, hysteresis included: what partition() minimises.
 // Infinite where an instruction is on a side that cannot run it.
 double cost_of(const Block&, const CostModel&, std::span<const Side>);
@@ -55,44 +85,24 @@ class Partitioner {
  private:
   struct Arc {
     uint32_t to, next;
-    double capacity;
+    int64_t capacity;  // picoseconds
+  };
+  // One value of a buffer: what an instruction wrote, or what came from outside.
+  struct Value {
+    uint32_t maker, up, down;  // vertices; up and down are made when a reader on the other side is possible
   };
   uint32_t add_vertex();
-  void add_arc(uint32_t from, uint32_t to, double capacity, double back = 0);
+  void add_arc(uint32_t from, uint32_t to, int64_t capacity);
   void build(const Block&, const CostModel&);
-  void connect(uint32_t maker, uint32_t reader, uint32_t buffer);
+  void want(Value&, const BlockBuffer&, const CostModel&, uint32_t reader);
   void max_flow();
   bool levels();
-  double push(uint32_t from, double most);
 
   std::vector<Arc> arcs_;
   std::vector<uint32_t> head_, cursor_, level_, queue_, path_;
-  std::vector<double> costs_;
-  struct Version {
-    uint32_t maker, up, down;
-    double upload, download;
-  };
-  std::vector<Version> versions_;
+  std::vector<double> costs_;  // cpu, gpu of each node
+  std::vector<Value> values_;
   uint64_t cuts_ = 0;
 };
-
-// One line of `device.explain()` and of `attn-vk route`.
-struct Explanation {
-  std::string op, problem;
-  double cpu, gpu,
-      transfer;  // seconds; gpu is infinite where it is impossible; transfer: caused by this choice
-  Side side;
-  Source source;  // of the chosen side's estimate
-  std::string reason;
-};
-
-// Names that the model does not know, one per node.
-struct Label {
-  std::string_view op, problem, gpu_refusal;  // refusal: why there is no GPU plan, empty where there is one
-};
-
-// Explains an assignment: one that partition() made, or one that was forced ("cpu" / "gpu": ATTN_VK_ROUTE).
-std::vector<Explanation> explain(const Block&, const CostModel&, std::span<const Side>,
-                                 std::span<const Label>, std::string_view forced = {});
 
 }  // namespace attn
