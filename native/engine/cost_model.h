@@ -90,7 +90,8 @@ struct Observation {
   uint32_t count;
 };
 
-// What a prepared op asks of the model: made once by CostModel::work, then read at every run.
+// What a prepared op asks of the model: made once by CostModel::work, then read at every run, by that model
+// only.
 struct Work {
   double flops = 0, bytes = 0;
   uint32_t cell = 0;  // (op, family, dtype, log2 work, log2 intensity), interned

@@ -97,6 +97,7 @@ class Partitioner {
   void want(Value&, const BlockBuffer&, const CostModel&, uint32_t reader);
   void max_flow();
   bool levels();
+  void mark_gpu();
 
   std::vector<Arc> arcs_;
   std::vector<uint32_t> head_, cursor_, level_, queue_, path_;
