@@ -74,7 +74,6 @@ function failure(attempts: Attempt[], override: string | undefined): NativeLoadE
 /** Debian and Ubuntu packages of the libraries that the addon links. */
 const libraryPackages: Record<string, string> = {
   'libdnnl.so.2': 'libdnnl2',
-  'libdnnl.so.3': 'libdnnl3',
   'libhwy.so.1': 'libhwy1',
   'libgomp.so.1': 'libgomp1',
   'libstdc++.so.6': 'libstdc++6',
