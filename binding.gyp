@@ -9,7 +9,7 @@
           "action_name": "cmake",
           "message": "Building attn_vk.node with CMake",
           "inputs": ["<!@(node scripts/build-native.mjs --inputs)"],
-          "outputs": ["build/Release/attn_vk.node"],
+          "outputs": ["<(PRODUCT_DIR)/attn_vk.node"],
           "action": ["node", "scripts/build-native.mjs"]
         }
       ]

@@ -21,7 +21,7 @@ function cmake() {
   const out = join(root, 'build/Release');
   const configure = ['-S', root, '-B', folder, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release'];
   run('cmake', [...configure, `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${out}`, `-DNODE=${process.execPath}`]);
-  run('cmake', ['--build', folder, '--parallel', String(availableParallelism())]);
+  run('cmake', ['--build', folder, '--target', 'attn_vk', '--parallel', String(availableParallelism())]);
 }
 
 /** node-gyp wants Node's headers even though this build does not: take those beside the running node. */

@@ -20,6 +20,9 @@ import {
 import { digest, nativeSources, typescriptSources } from './sources.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** The npm that runs this, if one does. */
+const cli = process.env.npm_execpath;
+const npm = cli?.endsWith('npm-cli.js') ? [process.execPath, cli] : ['npm'];
 
 function main() {
   if (process.env.ATTN_VK_NO_SETUP === '1') return;
@@ -53,8 +56,6 @@ function systemPackages(wanted) {
 function npmPackages() {
   const lock = readJson('package-lock.json');
   if (lock && lockSatisfied(lock, readJson('node_modules/.package-lock.json'))) return;
-  const cli = process.env.npm_execpath;
-  const npm = cli?.endsWith('npm-cli.js') ? [process.execPath, cli] : ['npm'];
   step(
     'npm ci',
     [...npm, 'ci', '--include=dev', '--no-audit', '--no-fund', '--ignore-scripts'],
@@ -68,8 +69,7 @@ function native() {
     sources: digest(root, [...nativeSources(root), 'package-lock.json']),
     product: 'build/Release/attn_vk.node',
     stamp: 'build/.attn-vk-stamp.json',
-    // Not `compile`: that deletes the folder and builds everything again after each compiler error.
-    command: [process.execPath, 'node_modules/cmake-js/bin/cmake-js', 'build'],
+    command: [...npm, 'run', '-s', 'build:native'],
     hint: 'mend what the compiler says above; to start afresh: rm -rf build && npm run build:native',
   });
 }
@@ -82,7 +82,7 @@ function typescript() {
     stamp: 'dist/.attn-vk-stamp.json',
     // Outputs of sources that are gone must not stay importable.
     before: () => rmSync(join(root, 'dist'), { recursive: true, force: true }),
-    command: [process.execPath, 'node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
+    command: [...npm, 'run', '-s', 'build:ts'],
     hint: 'mend what tsc says above; to see it again: npm run build:ts',
   });
 }
