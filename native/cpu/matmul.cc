@@ -199,11 +199,25 @@ Kernel make_empty(const MatmulProblem& p) {
   };
 }
 
-Kernel make_matmul(Attrs& attrs) try {
-  const MatmulProblem p(attrs);
+Kernel make(const MatmulProblem&);
+
+// One column of output is one row of the transposed product, b' a', which oneDNN runs at twice the speed.
+Kernel make_column(const MatmulProblem& p) {
+  MatmulProblem row = p;
+  row.m = 1, row.n = p.m;
+  row.transpose_a = false, row.transpose_b = !p.transpose_a;
+  std::swap(row.a_moves, row.b_moves);
+  return [multiply = make(row)](const Operands& o) {
+    const void* const swapped[] = {o.in[1], o.in[0]};
+    multiply({swapped, o.out});
+  };
+}
+
+Kernel make(const MatmulProblem& p) {
   if (p.batches() * p.m * p.n == 0) return [](const Operands&) {};
   if (p.k == 0) return make_empty(p);
   if (suits_small_matmul(p)) return make_small_matmul(p);
+  if (p.n == 1 && p.m > 1 && !p.bias) return make_column(p);
   if (p.in == DType::f16) return make_widened(p);
   try {
     auto product = std::make_shared<Product>(p);
@@ -212,7 +226,9 @@ Kernel make_matmul(Attrs& attrs) try {
     if (error.status != dnnl_unimplemented || p.in == DType::f32) throw;
     return make_widened(p);
   }
-} catch (const dnnl::error& error) {
+}
+
+Kernel make_matmul(Attrs& attrs) try { return make(MatmulProblem(attrs)); } catch (const dnnl::error& error) {
   throw Error(error.status == dnnl_out_of_memory ? "ATTN_OUT_OF_MEMORY" : "ATTN_INTERNAL",
               std::string("oneDNN refused a matmul: ") + error.what());
 }

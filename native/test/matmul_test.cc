@@ -123,8 +123,14 @@ double worst_error(const Case& c, DType in, DType out) {
 }
 
 const std::vector<Case> cases = [] {
-  std::vector<Case> all{{1, 1, 1},    {17, 33, 65}, {3, 5, 0, false, false, true},
-                        {1, 300, 70}, {300, 1, 70}, {2000, 5, 3}};
+  std::vector<Case> all{{1, 1, 1},
+                        {17, 33, 65},
+                        {3, 5, 0, false, false, true},
+                        {1, 300, 70},
+                        {300, 1, 70},
+                        {70, 1, 300, true, true},
+                        {300, 1, 70, false, false, true},
+                        {2000, 5, 3}};
   for (int layout = 0; layout < 4; ++layout)
     for (const int64_t n : {7, 32, 130})
       all.push_back({n + 1, n, n + 3, (layout & 1) != 0, (layout & 2) != 0});
@@ -134,6 +140,7 @@ const std::vector<Case> cases = [] {
   for (const int64_t n : {5, 40}) {
     all.push_back({n, n, n, false, true, true, Activation::none, {6}, {1}, {1}});
     all.push_back({n, n, n, true, false, false, Activation::none, {6}, {1}, {0}});
+    all.push_back({40 * n, 1, n, true, false, false, Activation::relu, {2, 3}, {1, 1}, {0, 1}});
     all.push_back({n, n, n, false, false, false, Activation::none, {2, 3}, {0, 1}, {1, 0}});
     all.push_back({n, n, n, false, true, true, Activation::relu, {2, 3, 2}, {0, 1, 0}, {1, 0, 1}});
   }
