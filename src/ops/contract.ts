@@ -88,7 +88,12 @@ export interface OpDefinition<A extends object> {
   /** Allowed error relative to max(1, |reference|) in fp32; halves widen by their own epsilon. Default 1e-5. */
   tolerance?: number | ((problem: Problem<A>) => number);
   /** Calls that must fail, beyond the generic ones, with the code that each must raise. */
-  invalid?: readonly { shapes: readonly Shape[]; attrs?: Partial<A>; dtypes?: readonly DType[]; code: string }[];
+  invalid?: readonly {
+    shapes: readonly Shape[];
+    attrs?: Partial<A>;
+    dtypes?: readonly DType[];
+    code: string;
+  }[];
 }
 
 /** A completed definition: what registries hold. */
@@ -101,7 +106,8 @@ export interface Op<A extends object = object> extends OpDefinition<A> {
 /** The problem in words, for errors, `explain()` and benchmarks. */
 export function showProblem(problem: Problem): string {
   const inputs = problem.inputs.map((s) => show(s.shape, s.dtype)).join(' ');
-  const attrs = Object.entries(problem.attrs as object).map(([k, v]) => `${k}=${typeof v === 'object' ? JSON.stringify(v) : v}`);
+  const attrs = Object.entries(problem.attrs as object).map(
+    ([k, v]) => `${k}=${typeof v === 'object' ? JSON.stringify(v) : v}`,
+  );
   return [inputs || problem.outputs.map((s) => show(s.shape, s.dtype)).join(' '), ...attrs].join(' ');
 }
-

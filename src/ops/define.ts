@@ -7,7 +7,9 @@ import { record } from './record.js';
 export * from './contract.js';
 
 /** Ops are callable: `softmax(x, { axis: -1 })`, and carry their definition. */
-export type Callable<A extends object, Args extends unknown[]> = ((...args: [...Args, attrs?: Partial<A>]) => Tensor) & {
+export type Callable<A extends object, Args extends unknown[]> = ((
+  ...args: [...Args, attrs?: Partial<A>]
+) => Tensor) & {
   readonly op: Op<A>;
 };
 
@@ -31,9 +33,12 @@ export const defineOp =
       const attrs = isAttrs(last) ? (last as Partial<A>) : undefined;
       let operands = attrs === undefined ? args : args.slice(0, -1);
       if (op.variadic && Array.isArray(operands[0])) operands = operands[0] as unknown[];
-      while (operands.length > least && operands[operands.length - 1] === undefined) operands = operands.slice(0, -1);
+      while (operands.length > least && operands[operands.length - 1] === undefined)
+        operands = operands.slice(0, -1);
       if (operands.length < least || (operands.length > most && !op.variadic))
-        throw new ArgumentError(`expected ${op.inputs.length} tensors but got ${operands.length}`, { op: op.name });
+        throw new ArgumentError(`expected ${op.inputs.length} tensors but got ${operands.length}`, {
+          op: op.name,
+        });
       if (attrs) checkAttrs(op, attrs);
       return record(op as unknown as Op, operands as Operand[], attrs)[0]!;
     };
@@ -43,12 +48,12 @@ export const defineOp =
 const isAttrs = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 
-function checkAttrs(op: Op<never>, attrs: object): void {
+function checkAttrs(op: { name: string; attrs: object }, attrs: object): void {
   for (const key of Object.keys(attrs))
-    if (!(key in (op.attrs as object)))
+    if (!(key in op.attrs))
       throw new ArgumentError(`unknown attribute '${key}'`, {
         op: op.name,
-        hint: `${op.name} takes ${Object.keys(op.attrs as object).join(', ') || 'no attributes'}`,
+        hint: `${op.name} takes ${Object.keys(op.attrs).join(', ') || 'no attributes'}`,
       });
 }
 

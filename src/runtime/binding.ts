@@ -90,15 +90,24 @@ export interface Cost {
  */
 export type Family = 'map' | 'special' | 'reduce' | 'move' | 'scan' | 'gemm' | 'random';
 
+/** An operand of a prepared op. For inputs, values in [low, high] suit the op: self-tests and calibration draw them. */
+export interface OperandInfo {
+  bytes: number;
+  /** dtypeCode of the dtype. */
+  dtype: number;
+  low: number;
+  high: number;
+}
+
 /** An op, its shapes, dtypes and attributes, made ready once and recorded many times. */
 export interface Prepared {
   op: string;
   /** Shapes and attributes in words, for `explain()`. */
   problem: string;
-  inputs: number;
-  /** Bytes of each output. */
-  outputs: readonly number[];
+  inputs: readonly OperandInfo[];
+  outputs: readonly OperandInfo[];
   cpu: CpuPlan;
+  /** `variant` names what the start-up self-test proves: op, variant and dtype. */
   gpu: (GpuPlan & { variant: string }) | { reason: string };
   cost: Cost;
   /** dtype of the first input or output: rates are kept apart by it. */

@@ -78,7 +78,11 @@ export function normalizeAxis(axis: unknown, rank: number, op: string): number {
 }
 
 /** One axis, several, or all (undefined / null) → sorted, unique, in [0, rank). */
-export function normalizeAxes(axes: number | readonly number[] | null | undefined, rank: number, op: string): number[] {
+export function normalizeAxes(
+  axes: number | readonly number[] | null | undefined,
+  rank: number,
+  op: string,
+): number[] {
   if (axes === undefined || axes === null) return Array.from({ length: rank }, (_, i) => i);
   const list = (Array.isArray(axes) ? axes : [axes]).map((a) => normalizeAxis(a, rank, op));
   const unique = [...new Set(list)].sort((a, b) => a - b);
@@ -127,7 +131,10 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
  * Merges neighbouring axes that every operand walks as one, and drops axes of size 1: fewer loops and fewer
  * divisions. `strides` holds one list per operand; the result has the same form.
  */
-export function collapse(shape: Shape, strides: readonly (readonly number[])[]): { shape: number[]; strides: number[][] } {
+export function collapse(
+  shape: Shape,
+  strides: readonly (readonly number[])[],
+): { shape: number[]; strides: number[][] } {
   const outShape: number[] = [];
   const out: number[][] = strides.map(() => []);
   for (let i = 0; i < shape.length; i++) {

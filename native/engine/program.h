@@ -1,0 +1,48 @@
+// Instruction blocks: what JavaScript records and the executor runs, as 32-bit words.
+//
+//   op      prepared  inputs...  outputs...     prepared >= 0; operand counts are the prepared op's
+//   free    -1  buffer                          the last reference is gone
+//   adopt   -2  buffer  upload                  buffer takes the bytes of an upload
+//   read    -3  buffer  target                  buffer's bytes go to a read target
+//
+// Frees are moved up to the last use before them, so a temporary lives exactly as long as it is needed however
+// late JavaScript drops it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "prepared.h"
+
+namespace attn::engine {
+
+enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3 };
+
+struct Instruction {
+  Prepared* prepared = nullptr;  // null for adopt and read
+  int32_t kind = 0;              // Word, or 0 for an op
+  uint32_t argument = 0;         // upload or target index
+  std::span<const int32_t> operands;
+  int32_t frees = -1;            // head of a list in Program::freed
+};
+
+struct Freed {
+  int32_t buffer, next;
+};
+
+struct Program {
+  std::vector<Instruction> instructions;
+  std::vector<Freed> freed;
+  std::vector<int32_t> freed_first;  // buffers that this block does not use before freeing them
+
+  // Decodes a block. Throws ATTN_INTERNAL on malformed words.
+  void decode(std::span<const int32_t> words, std::deque<Prepared>& prepared);
+
+ private:
+  std::vector<int32_t> last_use_;  // instruction index by buffer, -1 none
+};
+
+}  // namespace attn::engine

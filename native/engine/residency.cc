@@ -1,0 +1,88 @@
+#include "residency.h"
+
+namespace attn::engine {
+
+Buffer& Residency::at(int32_t id) {
+  if (static_cast<size_t>(id) >= table_.size()) table_.resize(std::max<size_t>(id + 1, table_.size() * 2));
+  return table_[id];
+}
+
+Buffer& Residency::fresh(int32_t id, uint64_t bytes) {
+  Buffer& b = at(id);
+  if (b.exists) release(id);
+  b.bytes = bytes;
+  b.exists = true;
+  live_++;
+  return b;
+}
+
+void Residency::adopt(int32_t id, HostBlock block, uint64_t bytes) {
+  Buffer& b = fresh(id, bytes);
+  b.block = block;
+  b.host = block.data;
+  b.on_host = true;
+}
+
+void Residency::fail(int32_t id, uint64_t bytes, std::shared_ptr<const Error> failure) {
+  fresh(id, bytes).failure = std::move(failure);
+}
+
+void* Residency::create_on_host(int32_t id, uint64_t bytes) {
+  const HostBlock block = pool_.allocate(bytes);  // before the table changes: it may throw
+  Buffer& b = fresh(id, bytes);
+  b.block = block;
+  b.host = block.data;
+  b.on_host = true;
+  return b.host;
+}
+
+vulkan::Memory* Residency::create_on_device(int32_t id, uint64_t bytes) {
+  vulkan::Memory* memory = device_->allocate(bytes);
+  Buffer& b = fresh(id, bytes);
+  b.memory = memory;
+  b.on_device = true;
+  return memory;
+}
+
+const void* Residency::to_host(int32_t id) {
+  Buffer& b = at(id);
+  if (b.on_host) return b.host;
+  if (void* mapped = device_->mapped(b.memory)) {
+    device_->finish();
+    b.host = mapped;
+  } else {
+    b.block = pool_.allocate(b.bytes);
+    b.host = b.block.data;
+    device_->download(b.memory, 0, b.host, b.bytes);
+  }
+  b.on_host = true;
+  return b.host;
+}
+
+vulkan::Memory* Residency::to_device(int32_t id) {
+  Buffer& b = at(id);
+  if (b.on_device) return b.memory;
+  if (!b.memory) b.memory = device_->allocate(b.bytes);
+  if (b.bytes > 0) device_->upload(b.memory, 0, b.host, b.bytes);
+  b.on_device = true;
+  return b.memory;
+}
+
+void Residency::drop_storage(Buffer& b) {
+  pool_.release(b.block);
+  if (b.memory) device_->release(b.memory);
+}
+
+void Residency::release(int32_t id) {
+  Buffer& b = at(id);
+  if (!b.exists) return;
+  drop_storage(b);
+  b = Buffer{};
+  live_--;
+}
+
+void Residency::release_all() {
+  for (size_t id = 0; id < table_.size(); id++) release(static_cast<int32_t>(id));
+}
+
+}  // namespace attn::engine

@@ -1,0 +1,24 @@
+/** The public surface of attn-vk. */
+import { type MemoryReport, runtime } from './runtime/runtime.js';
+
+export * from './runtime/errors.js';
+export { type Level, type Logger, setLogger } from './runtime/log.js';
+export type { Route } from './runtime/native.js';
+export {
+  type MemoryReport,
+  Runtime,
+  type RuntimeOptions,
+  runtime,
+  survey,
+  useRuntime,
+} from './runtime/runtime.js';
+export type { DType, TypedArray } from './tensor/dtype.js';
+export { keep, scope } from './tensor/scope.js';
+export type { Shape } from './tensor/shape.js';
+export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';
+
+/** Waits for everything recorded; rejects with the first failure that no read has reported. */
+export const sync = (): Promise<void> => runtime().sync();
+
+/** Live, peak and pooled bytes of the current runtime. */
+export const memory = (): MemoryReport => runtime().memory();

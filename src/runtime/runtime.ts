@@ -1,0 +1,364 @@
+/**
+ * A runtime: one executor with its CPU team, at most one Vulkan device, and the block that is being recorded.
+ *
+ * Recording appends integers; `flush` hands the block to the executor. Buffers are numbers: `newBuffer` names one,
+ * `freeBuffer` ends it, and the executor moves the end up to the last use.
+ */
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { Caps, Prepared } from './binding.js';
+import { AttnError, DeviceError, DisposedError, fromNative } from './errors.js';
+import { log } from './log.js';
+import {
+  type EngineStats,
+  type Explanation,
+  type NativeEngine,
+  native,
+  type Route,
+  type Routing,
+  type Survey,
+} from './native.js';
+
+const FREE = -1;
+const ADOPT = -2;
+const READ = -3;
+/** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
+const RESERVED_BUFFERS = 64;
+
+/** Words and output bytes after which a block goes off by itself: small enough to keep the executor busy. */
+const BLOCK_WORDS = 1024;
+const BLOCK_BYTES = 256 * 2 ** 20;
+
+export interface RuntimeOptions {
+  /** Vulkan device: its number, a part of its name, or 'none'. Default: $ATTN_VK_DEVICE, else the best one. */
+  device?: number | string;
+  /** Which side runs the ops. Default: $ATTN_VK_ROUTE, else 'auto'. */
+  route?: Route;
+  /** Vulkan validation layer; messages come from `takeMessages()`. Default: $ATTN_VK_VALIDATE === '1'. */
+  validate?: boolean;
+  /** CPU threads. Default: $ATTN_VK_THREADS, else the cores that the cgroup gives. */
+  threads?: number;
+  /** Bytes of host memory that tensors may use. Default: $ATTN_VK_HOST_BUDGET, else 80 % of what the process has. */
+  hostBudget?: number;
+  /** Bytes of device memory. Default: $ATTN_VK_DEVICE_BUDGET, else the driver's budget. */
+  deviceBudget?: number;
+  /** Folder of the pipeline cache and the calibration. Default: $ATTN_VK_CACHE, else the user's cache folder. */
+  cacheFolder?: string;
+}
+
+/** What is alive, in bytes and counts. `peak` is the figure that every memory claim uses. */
+export interface MemoryReport {
+  /** Tensors that JavaScript holds. */
+  tensors: number;
+  host: { live: number; peak: number; pooled: number };
+  device: { live: number; peak: number; pooled: number } | null;
+}
+
+export class Runtime {
+  readonly caps: Caps | null;
+  /** Prepared ops by op: filled by ops/record.ts. */
+  readonly memo: Map<string | number, unknown>[] = [];
+  /** Tensors alive, counted by tensor/tensor.ts. */
+  tensors = 0;
+
+  #engine: NativeEngine;
+  #route: Route;
+  #words = new Int32Array(BLOCK_WORDS + 1024);
+  #count = 0;
+  #blockBytes = 0;
+  #external = 0;
+  #free: number[] = [];
+  #next = RESERVED_BUFFERS;
+  #disposed = false;
+
+  constructor(options: RuntimeOptions = {}) {
+    const route = options.route ?? (process.env.ATTN_VK_ROUTE as Route | undefined) ?? 'auto';
+    if (!['auto', 'cpu', 'gpu'].includes(route))
+      throw new DeviceError(`unknown route '${route}'`, { hint: "use 'auto', 'cpu' or 'gpu'" });
+    const wanted = options.device ?? process.env.ATTN_VK_DEVICE;
+    const device = route === 'cpu' && wanted === undefined ? undefined : chooseDevice(wanted, route);
+    const cpu = native().cpuInfo();
+    try {
+      this.#engine = new (native().Engine)({
+        device,
+        validate: options.validate ?? process.env.ATTN_VK_VALIDATE === '1',
+        route: device === undefined ? 'cpu' : route,
+        threads: options.threads ?? cpu.cores,
+        hostBudget:
+          options.hostBudget ?? envBytes('ATTN_VK_HOST_BUDGET') ?? Math.floor(cpu.memoryBytes * 0.8),
+        deviceBudget: options.deviceBudget ?? envBytes('ATTN_VK_DEVICE_BUDGET') ?? 0,
+        cacheFolder: options.cacheFolder ?? cacheFolder(),
+        onWarning: (message) => log('warn', message),
+      });
+    } catch (error) {
+      throw fromNative(error);
+    }
+    this.#route = device === undefined ? 'cpu' : route;
+    this.caps = this.#engine.caps();
+  }
+
+  get route(): Route {
+    return this.#route;
+  }
+
+  /** Takes effect for everything recorded after the call. */
+  set route(route: Route) {
+    if (route !== 'cpu' && !this.caps)
+      throw new DeviceError(`route '${route}' needs a Vulkan device, and this runtime has none`, {
+        hint: 'run `attn-vk doctor`',
+      });
+    this.flush();
+    this.#live().setRoute(route);
+    this.#route = route;
+  }
+
+  // ---------------------------------------------------------------- recording
+
+  prepare(prepared: Prepared): number {
+    return this.#live().prepare(prepared);
+  }
+
+  /** Names a buffer of so many bytes. */
+  newBuffer(bytes: number): number {
+    this.#external += bytes;
+    this.#blockBytes += bytes;
+    return this.#free.pop() ?? this.#next++;
+  }
+
+  freeBuffer(buffer: number, bytes: number): void {
+    if (this.#disposed) return;
+    this.#external -= bytes;
+    this.#words[this.#count++] = FREE;
+    this.#words[this.#count++] = buffer;
+    this.#free.push(buffer);
+    if (this.#count >= BLOCK_WORDS) this.flush();
+  }
+
+  /** Appends one op: operands are the buffers of its inputs, then of its outputs. */
+  record(prepared: number, operands: readonly number[]): void {
+    if (this.#count + operands.length >= this.#words.length) this.#grow(operands.length);
+    const words = this.#words;
+    let at = this.#count;
+    words[at++] = prepared;
+    for (let i = 0; i < operands.length; i++) words[at++] = operands[i]!;
+    this.#count = at;
+    if (at >= BLOCK_WORDS || this.#blockBytes >= BLOCK_BYTES) this.flush();
+  }
+
+  /** A new buffer holding a copy of `data`. */
+  upload(data: ArrayBufferView): number {
+    const engine = this.#live();
+    let index: number;
+    try {
+      index = engine.upload(data);
+    } catch (error) {
+      throw fromNative(error);
+    }
+    const buffer = this.newBuffer(data.byteLength);
+    this.#words[this.#count++] = ADOPT;
+    this.#words[this.#count++] = buffer;
+    this.#words[this.#count++] = index;
+    if (this.#count >= BLOCK_WORDS) this.flush();
+    return buffer;
+  }
+
+  flush(): void {
+    if (this.#count > 0) this.#submit(undefined, false);
+  }
+
+  // ---------------------------------------------------------------- routing
+
+  /** Times these prepared ops on both sides (about `seconds` in all) and routes by the result from then on. */
+  calibrate(prepared: readonly number[], seconds: number): Promise<void> {
+    this.flush();
+    return this.#live().calibrate(prepared, seconds);
+  }
+
+  /** The router has figures of this machine, from this run or from the cache folder. */
+  get calibrated(): boolean {
+    return this.#live().routing().calibrated;
+  }
+
+  /** What the router knows: cache file, self-test results by GPU variant ('' passed). */
+  routing(): Routing {
+    return this.#live().routing();
+  }
+
+  /** Runs `fn` and tells for each op recorded in it what either side would cost, which was chosen, and why. */
+  explain(fn: () => void): Explanation[] {
+    this.flush();
+    const engine = this.#live();
+    engine.explain(true);
+    try {
+      fn();
+    } finally {
+      this.flush();
+    }
+    return engine.explain(false);
+  }
+
+  // ---------------------------------------------------------------- reading
+
+  /** Fills `target` with the buffer's bytes; the JavaScript thread goes on. */
+  read(buffer: number, target: ArrayBufferView): Promise<void> {
+    this.#recordRead(buffer);
+    return this.#submit([target], false)!.catch((e) => Promise.reject(fromNative(e)));
+  }
+
+  /** As `read`, but waits. */
+  readSync(buffer: number, target: ArrayBufferView): void {
+    this.#recordRead(buffer);
+    const [count, delta] = this.#take();
+    try {
+      this.#live().submitSync(this.#words, count, [target], false, delta);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /** Resolves when everything recorded has run; rejects with the first failure that no read has reported. */
+  sync(): Promise<void> {
+    return this.#submit(undefined, true)!.catch((e) => Promise.reject(fromNative(e)));
+  }
+
+  /** Live, peak and pooled bytes after all recorded work (waits for it). */
+  memory(): MemoryReport {
+    const { host, device } = this.stats();
+    const brief = (m: { live: number; peak: number; pooled: number }) => ({
+      live: m.live,
+      peak: m.peak,
+      pooled: m.pooled,
+    });
+    return { tensors: this.tensors, host: brief(host), device: device ? brief(device) : null };
+  }
+
+  /** All counters after all recorded work (waits for it). */
+  stats(): EngineStats {
+    this.flush();
+    return this.#live().stats(true);
+  }
+
+  /** Returns pooled memory to the system and begins a new peak. */
+  trim(): void {
+    this.flush();
+    this.#live().trim();
+  }
+
+  /** Validation messages since the last call. */
+  takeMessages(): string[] {
+    this.flush();
+    return this.#live().takeMessages();
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** Ends the executor; tensors of this runtime are unusable afterwards. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#engine.dispose();
+    if (current === this) current = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #live(): NativeEngine {
+    if (this.#disposed) throw new DisposedError('the runtime was disposed');
+    return this.#engine;
+  }
+
+  /** Room for an op with very many operands (concat). */
+  #grow(operands: number): void {
+    this.flush();
+    if (operands >= this.#words.length) this.#words = new Int32Array(operands + BLOCK_WORDS);
+  }
+
+  #recordRead(buffer: number): void {
+    this.#live();
+    this.#words[this.#count++] = READ;
+    this.#words[this.#count++] = buffer;
+    this.#words[this.#count++] = 0;
+  }
+
+  #take(): [count: number, externalDelta: number] {
+    const taken: [number, number] = [this.#count, this.#external];
+    this.#count = 0;
+    this.#blockBytes = 0;
+    this.#external = 0;
+    return taken;
+  }
+
+  #submit(targets: ArrayBufferView[] | undefined, barrier: boolean): Promise<void> | undefined {
+    const engine = this.#live();
+    const [count, delta] = this.#take();
+    return engine.submit(this.#words, count, targets, barrier, delta);
+  }
+}
+
+let current: Runtime | undefined;
+
+/** The runtime that new tensors belong to; made with defaults on first use. */
+export const runtime = (): Runtime => (current ??= new Runtime());
+
+/** Makes a runtime the one that new tensors belong to, and returns the one before. */
+export function useRuntime(next: Runtime | undefined): Runtime | undefined {
+  const before = current;
+  current = next;
+  return before;
+}
+
+/** Loader, drivers and devices, and how each was found; never throws for what is broken there. */
+export const survey = (): Survey => native().survey();
+
+/** $ATTN_VK_CACHE, else $XDG_CACHE_HOME/attn-vk, else ~/.cache/attn-vk. */
+export const cacheFolder = (): string =>
+  process.env.ATTN_VK_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'attn-vk');
+
+function envBytes(name: string): number | undefined {
+  const value = process.env[name];
+  if (!value) return undefined;
+  const bytes = Number(value);
+  if (Number.isFinite(bytes) && bytes > 0) return bytes;
+  throw new AttnError('ATTN_ARGUMENT', `${name}=${value} is not a number of bytes`);
+}
+
+/** The number of the device to open, or undefined for the CPU alone. */
+function chooseDevice(wanted: number | string | undefined, route: Route): number | undefined {
+  if (wanted === 'none') {
+    if (route === 'gpu') throw new DeviceError("device 'none' cannot serve route 'gpu'");
+    return undefined;
+  }
+  const found = survey();
+  const usable = found.devices.filter((d) => !d.unusable);
+  const listing = found.devices
+    .map((d) => `${d.index}: ${d.name}${d.unusable ? ` (${d.unusable})` : ''}`)
+    .join(', ');
+  if (wanted !== undefined && wanted !== '') {
+    const chosen = found.devices.find((d) =>
+      typeof wanted === 'number' || /^\d+$/.test(wanted)
+        ? d.index === Number(wanted)
+        : d.name.toLowerCase().includes(wanted.toLowerCase()),
+    );
+    if (!chosen)
+      throw new DeviceError(`no Vulkan device matches '${wanted}'; found ${listing || 'none'}`, {
+        hint: found.loaderError || 'run `attn-vk doctor`',
+      });
+    if (chosen.unusable)
+      throw new DeviceError(`Vulkan device ${chosen.name} cannot be used: ${chosen.unusable}`);
+    return chosen.index;
+  }
+  const order = ['discrete', 'integrated', 'virtual', 'other', 'cpu'];
+  usable.sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
+  if (!usable[0]) {
+    const reason = found.loaderError || (listing ? `found ${listing}` : 'no driver reports a device');
+    if (route === 'gpu')
+      throw new DeviceError(`no Vulkan device: ${reason}`, { hint: 'run `attn-vk doctor`' });
+    log('info', `no Vulkan device (${reason}): running on the CPU alone`);
+    return undefined;
+  }
+  return usable[0].index;
+}

@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config';
+
+/** The double build from a clean copy takes minutes: `npm run test:builds` runs it, and nothing else. */
+const builds = process.env.ATTN_VK_TEST_BUILDS === '1';
+
+export default defineConfig({
+  test: {
+    include: builds ? ['test/builds/**/*.test.ts'] : ['test/**/*.test.ts'],
+    exclude: builds ? [] : ['test/builds/**'],
+    // A native addon with threads of its own: processes, not worker threads, and few of them.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: builds ? 1_200_000 : 60_000,
+    hookTimeout: 60_000,
+  },
+});
