@@ -12,11 +12,12 @@
 #include "cpu/kernel.h"
 #include "engine/cpu_info.h"
 #include "engine/executor.h"
+#include "engine/self_test.h"
 
 namespace {
 
 using namespace attn;
-using engine::Block;
+using engine::Submission;
 using engine::Executor;
 
 // ---------------------------------------------------------------- errors and plain values
@@ -192,6 +193,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
                         InstanceMethod<&Engine::upload>("upload"), InstanceMethod<&Engine::submit>("submit"),
                         InstanceMethod<&Engine::submit_sync>("submitSync"),
                         InstanceMethod<&Engine::stats>("stats"), InstanceMethod<&Engine::trim>("trim"),
+                        InstanceMethod<&Engine::calibrate>("calibrate"),
+                        InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::routing>("routing"),
                         InstanceMethod<&Engine::set_route>("setRoute"),
                         InstanceMethod<&Engine::take_messages>("takeMessages"),
                         InstanceMethod<&Engine::dispose>("dispose")});
@@ -260,6 +263,21 @@ class Engine : public Napi::ObjectWrap<Engine> {
     return *executor_;
   }
 
+  // A promise, and the closure that settles it from the executor thread. While it is open the process stays alive.
+  std::pair<Napi::Value, std::function<void(const Error*)>> promise_for(
+      Napi::Env env, std::vector<Napi::Reference<Napi::TypedArray>> kept) {
+    auto* message = new Message;
+    message->targets = std::move(kept);
+    message->deferred = std::make_unique<Napi::Promise::Deferred>(env);
+    if (pending_++ == 0) channel_.Ref(env);
+    return {message->deferred->Promise(), [channel = channel_, message](const Error* error) {
+              if (error) message->error = std::make_unique<Error>(*error);
+              // When the channel is closing, the environment is going away and nobody waits: the message leaks
+              // with it, for its references may be released on the JavaScript thread alone.
+              channel.NonBlockingCall(message);
+            }};
+  }
+
   // Runs `task` on the executor thread, after all submitted work, and waits for it.
   template <class F>
   void on_executor(Napi::Env env, F&& task) {
@@ -306,68 +324,61 @@ class Engine : public Napi::ObjectWrap<Engine> {
   }
 
   // (words: Int32Array, count, targets: TypedArray[] | undefined, barrier, externalDelta)
-  Block block_from(const Napi::CallbackInfo& info, std::vector<Napi::Reference<Napi::TypedArray>>* keep) {
+  Submission submission_from(const Napi::CallbackInfo& info, std::vector<Napi::Reference<Napi::TypedArray>>* keep) {
     const auto words = info[0].As<Napi::Int32Array>();
     const auto count = info[1].As<Napi::Number>().Int64Value();
-    Block block;
-    block.words.assign(words.Data(), words.Data() + count);
-    block.uploads = std::move(uploads_);
-    block.prepared = std::move(new_prepared_);
+    Submission submission;
+    submission.words.assign(words.Data(), words.Data() + count);
+    submission.uploads = std::move(uploads_);
+    submission.prepared = std::move(new_prepared_);
     uploads_.clear();
     new_prepared_.clear();
     if (info[2].IsArray()) {
       const auto targets = info[2].As<Napi::Array>();
       for (uint32_t i = 0; i < targets.Length(); i++) {
         const auto target = targets.Get(i).As<Napi::TypedArray>();
-        block.targets.push_back({static_cast<char*>(target.ArrayBuffer().Data()) + target.ByteOffset(),
+        submission.targets.push_back({static_cast<char*>(target.ArrayBuffer().Data()) + target.ByteOffset(),
                                  target.ByteLength()});
         if (keep) keep->push_back(Napi::Persistent(target));
       }
     }
-    block.barrier = info[3].ToBoolean();
+    submission.barrier = info[3].ToBoolean();
     if (const auto delta = info[4].As<Napi::Number>().Int64Value(); delta != 0)
       Napi::MemoryManagement::AdjustExternalMemory(info.Env(), delta);
-    return block;
+    return submission;
   }
 
   // Returns a promise when the block reads or is a barrier; it settles when the whole block has run.
   Napi::Value submit(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Executor& executor = this->executor(env);
-    auto message = std::make_unique<Message>();
-    Block block = block_from(info, &message->targets);
-    if (block.targets.empty() && !block.barrier) {
-      executor.submit(std::move(block));
+    std::vector<Napi::Reference<Napi::TypedArray>> kept;
+    Submission submission = submission_from(info, &kept);
+    if (submission.targets.empty() && !submission.barrier) {
+      executor.submit(std::move(submission));
       return env.Undefined();
     }
-    message->deferred = std::make_unique<Napi::Promise::Deferred>(env);
-    const Napi::Value promise = message->deferred->Promise();
-    if (pending_++ == 0) channel_.Ref(env);
-    block.finished = [channel = channel_, m = message.release()](const Error* error) {
-      if (error) m->error = std::make_unique<Error>(*error);
-      // When the channel is closing, the environment is going away and nobody waits: the message leaks with it,
-      // for its references may be released on the JavaScript thread alone.
-      channel.NonBlockingCall(m);
-    };
-    executor.submit(std::move(block));
+    auto [promise, finish] = promise_for(env, std::move(kept));
+    submission.finished = std::move(finish);
+    executor.submit(std::move(submission));
     return promise;
   }
 
   // As submit(), but waits: dataSync() and its like.
   Napi::Value submit_sync(const Napi::CallbackInfo& info) {
     Executor& executor = this->executor(info.Env());
-    Block block = block_from(info, nullptr);
+    Submission submission = submission_from(info, nullptr);
     std::mutex mutex;
     std::condition_variable wake;
     bool done = false;
     std::unique_ptr<Error> failure;
-    block.finished = [&](const Error* error) {
+    submission.finished = [&](const Error* error) {
       std::lock_guard lock(mutex);
       if (error) failure = std::make_unique<Error>(*error);
       done = true;
       wake.notify_one();
     };
-    executor.submit(std::move(block));
+    executor.submit(std::move(submission));
     std::unique_lock lock(mutex);
     wake.wait(lock, [&] { return done; });
     if (failure) throw to_js(info.Env(), *failure);
@@ -431,6 +442,74 @@ class Engine : public Napi::ObjectWrap<Engine> {
       if (executor.device()) executor.device()->trim();
     });
     return info.Env().Undefined();
+  }
+
+  // (prepared numbers, seconds) -> promise
+  Napi::Value calibrate(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    Executor& executor = this->executor(env);
+    Submission carrier;  // takes the new prepared ops along
+    carrier.prepared = std::move(new_prepared_);
+    new_prepared_.clear();
+    executor.submit(std::move(carrier));
+    auto [promise, finish] = promise_for(env, {});
+    executor.post([&executor, finish = std::move(finish), ids = numbers<int32_t>(info[0]),
+                   seconds = info[1].As<Napi::Number>().DoubleValue()] {
+      try {
+        executor.router().calibrate(engine::measure(executor, ids, seconds));
+        finish(nullptr);
+      } catch (const Error& error) {
+        finish(&error);
+      } catch (const std::exception& error) {
+        const Error wrapped("ATTN_INTERNAL", error.what());
+        finish(&wrapped);
+      }
+    });
+    return promise;
+  }
+
+  // (on): begins to collect explanations, or ends and returns them.
+  Napi::Value explain(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    Executor& executor = this->executor(env);
+    const bool on = info[0].ToBoolean();
+    std::vector<Explanation> rows;
+    on_executor(env, [&] {
+      rows = executor.router().explained();
+      executor.router().explain(on);
+    });
+    auto out = Napi::Array::New(env, rows.size());
+    for (uint32_t i = 0; i < rows.size(); i++) {
+      auto o = Napi::Object::New(env);
+      o.Set("op", rows[i].op);
+      o.Set("problem", rows[i].problem);
+      o.Set("cpu", rows[i].cpu);
+      o.Set("gpu", rows[i].gpu);
+      o.Set("transfer", rows[i].transfer);
+      o.Set("side", name_of(rows[i].side));
+      o.Set("source", name_of(rows[i].source));
+      o.Set("reason", rows[i].reason);
+      out.Set(i, o);
+    }
+    return out;
+  }
+
+  Napi::Value routing(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    Executor& executor = this->executor(env);
+    auto out = Napi::Object::New(env);
+    auto probes = Napi::Object::New(env);
+    bool calibrated = false;
+    std::map<std::string, std::string> results;
+    on_executor(env, [&] {
+      calibrated = executor.router().calibrated();
+      results = executor.router().probes();
+    });
+    for (const auto& [variant, failure] : results) probes.Set(variant, failure);
+    out.Set("calibrated", calibrated);
+    out.Set("path", executor.router().path());
+    out.Set("probes", probes);
+    return out;
   }
 
   Napi::Value set_route(const Napi::CallbackInfo& info) {

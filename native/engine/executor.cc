@@ -1,9 +1,11 @@
 #include "executor.h"
 
+#include <chrono>
 #include <cstring>
 #include <new>
 
 #include "../cpu/team.h"
+#include "self_test.h"
 
 namespace attn::engine {
 namespace {
@@ -41,10 +43,11 @@ Executor::Executor(ExecutorOptions options)
                                                       .warn = options_.warn})
                               : nullptr),
       buffers_(pool_, device_.get()),
+      router_(device_ ? &device_->caps() : nullptr, options_.cache_folder, options_.threads, options_.warn),
       thread_([this] { main(); }) {}
 
-void Executor::submit(Block block) {
-  post([this, block = std::make_shared<Block>(std::move(block))] { run(*block); });
+void Executor::submit(Submission submission) {
+  post([this, shared = std::make_shared<Submission>(std::move(submission))] { run(*shared); });
 }
 
 void Executor::post(std::function<void()> task) {
@@ -87,10 +90,10 @@ void Executor::warn_once(const std::string& key, const std::string& message) {
   if (warned_.insert(key).second) warn(message);
 }
 
-void Executor::run(Block& block) {
+void Executor::run(Submission& submission) {
   std::shared_ptr<const Error> failure;
   counters_.blocks++;
-  for (auto& p : block.prepared) prepared_.push_back(std::move(p));
+  take_prepared(submission);
   bool stopping;
   {
     std::lock_guard lock(mutex_);
@@ -98,16 +101,16 @@ void Executor::run(Block& block) {
   }
   if (stopping) {
     failure = std::make_shared<Error>("ATTN_DISPOSED", "the runtime was disposed");
-    for (auto& u : block.uploads) pool_.release(u.block);
+    for (auto& u : submission.uploads) pool_.release(u.block);
   } else {
     try {
-      program_.decode(block.words, prepared_);
+      program_.decode(submission.words, prepared_);
       for (const int32_t id : program_.freed_first) buffers_.release(id);
       choose_sides();
       for (size_t i = 0; i < program_.instructions.size(); i++) {
         const Instruction& instruction = program_.instructions[i];
         try {
-          execute(instruction, sides_[i], block);
+          execute(instruction, sides_[i], submission);
         } catch (...) {
           auto error = describe_failure("");
           if (!failure) failure = error;
@@ -115,24 +118,32 @@ void Executor::run(Block& block) {
         }
         release_after(instruction);
       }
-      if (device_) block.barrier ? device_->finish() : device_->submit();
-      if (block.barrier) check_faults();
+      if (device_) submission.barrier ? device_->finish() : device_->submit();
+      if (submission.barrier) check_faults();
     } catch (...) {
       if (!failure) failure = describe_failure("");
     }
-    if (block.barrier && !failure) failure = std::exchange(unread_failure_, nullptr);
+    if (submission.barrier && !failure) failure = std::exchange(unread_failure_, nullptr);
   }
-  if (block.finished) block.finished(failure.get());
+  if (submission.finished) submission.finished(failure.get());
 }
 
-void Executor::execute(const Instruction& instruction, Side side, Block& block) {
+void Executor::take_prepared(Submission& submission) {
+  for (auto& p : submission.prepared) {
+    prepared_.push_back(std::move(p));
+    router_.add(prepared_.back());
+  }
+  submission.prepared.clear();
+}
+
+void Executor::execute(const Instruction& instruction, Side side, Submission& submission) {
   if (instruction.prepared) return run_op(instruction, side);
   const int32_t id = instruction.operands[0];
   if (instruction.kind == kAdopt) {
-    const Upload& upload = block.uploads.at(instruction.argument);
+    const Upload& upload = submission.uploads.at(instruction.argument);
     buffers_.adopt(id, upload.block, upload.bytes);
   } else {
-    read(id, block.targets.at(instruction.argument));
+    read(id, submission.targets.at(instruction.argument));
   }
 }
 
@@ -168,10 +179,11 @@ void Executor::run_op(const Instruction& instruction, Side side) {
     if (!failure) failure = buffers_.at(id).failure;
   if (!failure) {
     try {
-      if (side == Side::gpu)
-        run_on_gpu(p, instruction.operands, 0);
-      else
+      if (side == Side::gpu) {
+        run_on_gpu(p, instruction.operands, router_.model().seconds(p.work, Side::gpu));
+      } else {
         run_on_cpu(p, instruction.operands);
+      }
       return;
     } catch (...) {
       failure = describe_failure(p.op);
@@ -197,7 +209,13 @@ void Executor::run_on_cpu(Prepared& p, std::span<const int32_t> operands) {
   for (size_t i = 0; i < p.outputs.size(); i++)
     out_.push_back(buffers_.create_on_host(operands[p.inputs.size() + i], p.outputs[i].bytes));
   counters_.ops_cpu++;
-  p.run({in_, out_});
+  if (route_ == Route::automatic && device_ && router_.wants_timing(p, Side::cpu)) {
+    const auto start = std::chrono::steady_clock::now();
+    p.run({in_, out_});
+    router_.observe(p, Side::cpu, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  } else {
+    p.run({in_, out_});
+  }
 }
 
 void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double seconds) {
@@ -258,21 +276,32 @@ void Executor::check_faults() {
   throw error;
 }
 
-bool Executor::gpu_allowed(const Prepared& p) { return device_ && p.gpu_reason.empty(); }
+bool Executor::trusted(Prepared& p) {
+  if (p.probed) return true;
+  if (!p.work.gpu_possible) return false;
+  auto result = p.probe < 0 ? std::optional<std::string>("") : router_.probe_result(p.variant);
+  if (!result) {
+    result = self_test(*this, prepared_.at(p.probe), p.probe_tolerance);
+    router_.record_probe(p.variant, *result);
+  }
+  if (!result->empty()) {
+    p.work.gpu_possible = false;
+    p.gpu_reason = "the variant " + p.variant + " fails its self-test on this driver";
+    warn_once("probe:" + p.variant, p.gpu_reason + " (" + *result + "); it runs on the CPU instead");
+  }
+  return p.probed = result->empty();
+}
 
 void Executor::choose_sides() {
-  const size_t n = program_.instructions.size();
-  sides_.assign(n, Side::cpu);
+  router_.choose(program_, buffers_, route_, sides_);
   if (!device_ || route_ == Route::cpu) return;
-  for (size_t i = 0; i < n; i++) {
-    const Prepared* p = program_.instructions[i].prepared;
+  for (size_t i = 0; i < sides_.size(); i++) {
+    Prepared* p = program_.instructions[i].prepared;
     if (!p) continue;
-    if (gpu_allowed(*p)) {
-      sides_[i] = Side::gpu;
-    } else if (!p->gpu_reason.empty()) {
+    if (sides_[i] == Side::gpu && !trusted(*p)) sides_[i] = Side::cpu;
+    if (sides_[i] == Side::cpu && route_ == Route::gpu && !p->gpu_reason.empty())
       warn_once("gpu:" + p->op + p->gpu_reason,
                 p->op + " (" + p->problem + ") runs on the CPU although the route is 'gpu': " + p->gpu_reason);
-    }
   }
 }
 

@@ -18,10 +18,9 @@
 
 #include "program.h"
 #include "residency.h"
+#include "router.h"
 
 namespace attn::engine {
-
-enum class Route : uint8_t { automatic, cpu, gpu };
 
 struct ExecutorOptions {
   std::optional<uint32_t> device;  // index in vulkan::survey().devices; none: CPU alone
@@ -43,7 +42,7 @@ struct Upload {
   uint64_t bytes;
 };
 
-struct Block {
+struct Submission {
   std::vector<int32_t> words;
   std::vector<Upload> uploads;
   std::deque<Prepared> prepared;  // new since the last block, in order of their numbers
@@ -65,10 +64,10 @@ class Executor {
   HostPool& pool() { return pool_; }
   const Counters& counters() const { return counters_; }
   const vulkan::Caps* caps() const { return device_ ? &device_->caps() : nullptr; }
-  void submit(Block block);
+  void submit(Submission);
   // Runs on the executor thread after everything submitted so far.
   void post(std::function<void()> task);
-  // Abandons queued work and joins the thread. Blocks not begun finish with ATTN_DISPOSED.
+  // Abandons queued work and joins the thread. What was not begun finishes with ATTN_DISPOSED.
   void stop();
 
   // ---- executor thread ----
@@ -79,6 +78,9 @@ class Executor {
   Route route() const { return route_; }
   void run_on_cpu(Prepared&, std::span<const int32_t> operands);
   void run_on_gpu(Prepared&, std::span<const int32_t> operands, double seconds);
+  // The op's GPU variant agrees with the CPU on this driver: tested once, remembered in the cache folder.
+  bool trusted(Prepared&);
+  Router& router() { return router_; }
   void warn(const std::string& message) const {
     if (options_.warn) options_.warn(message);
   }
@@ -86,20 +88,21 @@ class Executor {
 
  private:
   void main();
-  void run(Block&);
-  void execute(const Instruction&, Side, Block&);
+  void run(Submission&);
+  void execute(const Instruction&, Side, Submission&);
   void run_op(const Instruction&, Side);
   void release_after(const Instruction&);
   void read(int32_t buffer, const ReadTarget&);
+  void take_prepared(Submission&);
   void choose_sides();
   void check_faults();
-  bool gpu_allowed(const Prepared&);
 
   ExecutorOptions options_;
   Route route_;
   HostPool pool_;
   std::unique_ptr<vulkan::Device> device_;
   Residency buffers_;
+  Router router_;
   Counters counters_;
 
   std::deque<Prepared> prepared_;

@@ -8,11 +8,10 @@
 
 #include "../cpu/kernel.h"
 #include "../vulkan/device.h"
+#include "cost_model.h"
 #include "types.h"
 
 namespace attn::engine {
-
-enum class Side : uint8_t { cpu, gpu };
 
 inline constexpr uint32_t kFaultOperand = 255;  // the context's fault words: see shaders that check indices
 
@@ -48,6 +47,9 @@ struct Prepared {
   double flops = 0, bytes = 0;
   int32_t probe = -1;
   double probe_tolerance = 0;
+  bool probed = false;  // the variant passed its self-test on this driver
+  Work work;            // what the router reads: filled when the executor takes the op
+  uint32_t runs[2] = {};
 };
 
 }  // namespace attn::engine

@@ -39,6 +39,28 @@ export interface EngineStats {
   downloads: number;
 }
 
+/** Why an op ran where it ran. Times in seconds; `gpu` is Infinity where it is impossible. */
+export interface Explanation {
+  op: string;
+  problem: string;
+  cpu: number;
+  gpu: number;
+  /** Copies that this choice caused. */
+  transfer: number;
+  side: 'cpu' | 'gpu';
+  /** Where the estimate comes from: a default, this machine's calibration, or what ran before. */
+  source: 'default' | 'calibrated' | 'observed';
+  reason: string;
+}
+
+export interface Routing {
+  calibrated: boolean;
+  /** File that keeps calibration, observations and self-test results; empty where nothing is kept. */
+  path: string;
+  /** Self-test by GPU variant: '' passed, else why the variant is not used on this driver. */
+  probes: Record<string, string>;
+}
+
 type Targets = ArrayBufferView[] | undefined;
 
 export interface NativeEngine {
@@ -61,6 +83,9 @@ export interface NativeEngine {
   ): void;
   stats(wait: boolean): EngineStats;
   trim(): void;
+  calibrate(prepared: readonly number[], seconds: number): Promise<void>;
+  explain(on: boolean): Explanation[];
+  routing(): Routing;
   setRoute(route: Route): void;
   takeMessages(): string[];
   dispose(): void;

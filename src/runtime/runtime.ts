@@ -9,11 +9,21 @@ import { join } from 'node:path';
 import type { Caps, Prepared } from './binding.js';
 import { AttnError, DeviceError, DisposedError, fromNative } from './errors.js';
 import { log } from './log.js';
-import { type EngineStats, type NativeEngine, native, type Route, type Survey } from './native.js';
+import {
+  type EngineStats,
+  type Explanation,
+  type NativeEngine,
+  native,
+  type Route,
+  type Routing,
+  type Survey,
+} from './native.js';
 
 const FREE = -1;
 const ADOPT = -2;
 const READ = -3;
+/** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
+const RESERVED_BUFFERS = 64;
 
 /** Words and output bytes after which a block goes off by itself: small enough to keep the executor busy. */
 const BLOCK_WORDS = 1024;
@@ -58,7 +68,7 @@ export class Runtime {
   #blockBytes = 0;
   #external = 0;
   #free: number[] = [];
-  #next = 0;
+  #next = RESERVED_BUFFERS;
   #disposed = false;
 
   constructor(options: RuntimeOptions = {}) {
@@ -154,6 +164,37 @@ export class Runtime {
 
   flush(): void {
     if (this.#count > 0) this.#submit(undefined, false);
+  }
+
+  // ---------------------------------------------------------------- routing
+
+  /** Times these prepared ops on both sides (about `seconds` in all) and routes by the result from then on. */
+  calibrate(prepared: readonly number[], seconds: number): Promise<void> {
+    this.flush();
+    return this.#live().calibrate(prepared, seconds);
+  }
+
+  /** The router has figures of this machine, from this run or from the cache folder. */
+  get calibrated(): boolean {
+    return this.#live().routing().calibrated;
+  }
+
+  /** What the router knows: cache file, self-test results by GPU variant ('' passed). */
+  routing(): Routing {
+    return this.#live().routing();
+  }
+
+  /** Runs `fn` and tells for each op recorded in it what either side would cost, which was chosen, and why. */
+  explain(fn: () => void): Explanation[] {
+    this.flush();
+    const engine = this.#live();
+    engine.explain(true);
+    try {
+      fn();
+    } finally {
+      this.flush();
+    }
+    return engine.explain(false);
   }
 
   // ---------------------------------------------------------------- reading

@@ -1,0 +1,155 @@
+#include "self_test.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "executor.h"
+#include "half.h"
+
+namespace attn::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+
+// Deterministic values in [low, high]: the same on every run.
+void fill(void* data, const OperandInfo& info) {
+  const size_t n = info.bytes / size_of(info.dtype);
+  uint64_t state = 0x9e3779b97f4a7c15u + info.bytes;
+  for (size_t i = 0; i < n; i++) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    const double unit = static_cast<double>(state >> 11) * 0x1p-53;
+    const double value = info.low + unit * (info.high - info.low);
+    switch (info.dtype) {
+      case DType::f32: static_cast<float*>(data)[i] = static_cast<float>(value); break;
+      case DType::f16: static_cast<uint16_t*>(data)[i] = to_half(static_cast<float>(value)); break;
+      case DType::bf16: static_cast<uint16_t*>(data)[i] = to_bfloat(static_cast<float>(value)); break;
+      case DType::i32: static_cast<int32_t*>(data)[i] = static_cast<int32_t>(std::lround(value)); break;
+      case DType::u8: static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(std::clamp(value, 0.0, 255.0)); break;
+      case DType::boolean: static_cast<uint8_t*>(data)[i] = unit < 0.5; break;
+    }
+  }
+}
+
+double value_at(const void* data, DType dtype, size_t i) {
+  switch (dtype) {
+    case DType::f32: return static_cast<const float*>(data)[i];
+    case DType::f16: return from_half(static_cast<const uint16_t*>(data)[i]);
+    case DType::bf16: return from_bfloat(static_cast<const uint16_t*>(data)[i]);
+    case DType::i32: return static_cast<const int32_t*>(data)[i];
+    default: return static_cast<const uint8_t*>(data)[i];
+  }
+}
+
+// Operands of one trial: inputs filled on the host, outputs named; all freed at the end.
+class Trial {
+ public:
+  Trial(Executor& executor, Prepared& p) : executor_(executor), p_(p) {
+    for (size_t i = 0; i < p.inputs.size() + p.outputs.size(); i++) ids_.push_back(static_cast<int32_t>(i));
+    for (size_t i = 0; i < p.inputs.size(); i++) fill(executor.buffers().create_on_host(ids_[i], p.inputs[i].bytes), p.inputs[i]);
+  }
+  ~Trial() {
+    for (const int32_t id : ids_) executor_.buffers().release(id);
+  }
+  void run(Side side) {
+    if (side == Side::gpu)
+      executor_.run_on_gpu(p_, ids_, 0);
+    else
+      executor_.run_on_cpu(p_, ids_);
+  }
+  const void* output(size_t i) { return executor_.buffers().to_host(ids_[p_.inputs.size() + i]); }
+
+ private:
+  Executor& executor_;
+  Prepared& p_;
+  std::vector<int32_t> ids_;
+};
+
+// Median seconds of one run within a batch, over several batches.
+double time_batches(double budget, const std::function<void(int)>& batch) {
+  batch(1);  // compiles, allocates
+  const auto first = Clock::now();
+  batch(1);
+  const double once = std::max(since(first), 1e-7);
+  const int runs = static_cast<int>(std::clamp(budget / 5 / once, 1.0, 64.0));
+  std::vector<double> samples;
+  const auto start = Clock::now();
+  while (samples.size() < 3 || (samples.size() < 9 && since(start) < budget)) {
+    const auto begin = Clock::now();
+    batch(runs);
+    samples.push_back(since(begin) / runs);
+    if (since(start) > 2 * budget) break;
+  }
+  std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
+  return samples[samples.size() / 2];
+}
+
+}  // namespace
+
+std::string self_test(Executor& executor, Prepared& p, double tolerance) {
+  try {
+    Trial trial(executor, p);
+    trial.run(Side::cpu);
+    std::vector<std::vector<char>> expected;
+    for (size_t i = 0; i < p.outputs.size(); i++) {
+      const char* data = static_cast<const char*>(trial.output(i));
+      expected.emplace_back(data, data + p.outputs[i].bytes);
+    }
+    trial.run(Side::gpu);
+    for (size_t i = 0; i < p.outputs.size(); i++) {
+      const auto& info = p.outputs[i];
+      const void* got = trial.output(i);
+      const size_t n = info.bytes / size_of(info.dtype);
+      for (size_t k = 0; k < n; k++) {
+        const double a = value_at(expected[i].data(), info.dtype, k), b = value_at(got, info.dtype, k);
+        if (std::abs(a - b) <= 2 * tolerance * std::max(1.0, std::abs(a)) || (std::isnan(a) && std::isnan(b)) || a == b)
+          continue;
+        return p.problem + ": element " + std::to_string(k) + " is " + std::to_string(b) + " where the CPU gives " +
+               std::to_string(a);
+      }
+    }
+    return {};
+  } catch (const std::exception& error) {
+    return p.problem + ": " + error.what();
+  }
+}
+
+Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, double budget) {
+  Calibration result;
+  vulkan::Device* device = executor.device();
+  const double share = budget / (2.0 * prepared.size() + 6);
+  for (const Side side : {Side::cpu, Side::gpu}) {
+    for (const int32_t id : prepared) {
+      Prepared& p = executor.prepared(id);
+      if (side == Side::gpu && (!device || !p.gpu_reason.empty() || !executor.trusted(p))) continue;
+      Trial trial(executor, p);
+      const double seconds = time_batches(share, [&](int runs) {
+        for (int i = 0; i < runs; i++) trial.run(side);
+        if (side == Side::gpu) device->finish();
+      });
+      result.rates.push_back({family_of(p.family).value_or(Family::map), p.work.dtype, side, p.flops, p.bytes, seconds});
+      auto& launch = result.launch[static_cast<size_t>(side)];
+      if (launch == 0 || seconds < launch) launch = seconds;
+    }
+  }
+  if (!device) return result;
+  std::vector<char> host(4 << 20);
+  for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
+    vulkan::Memory* memory = device->allocate(bytes);
+    result.transfers.push_back({Direction::upload, static_cast<double>(bytes), time_batches(share, [&](int runs) {
+                                  for (int i = 0; i < runs; i++) device->upload(memory, 0, host.data(), bytes);
+                                  device->finish();
+                                })});
+    result.transfers.push_back({Direction::download, static_cast<double>(bytes), time_batches(share, [&](int runs) {
+                                  for (int i = 0; i < runs; i++) device->download(memory, 0, host.data(), bytes);
+                                })});
+    device->release(memory);
+  }
+  return result;
+}
+
+}  // namespace attn::engine
