@@ -58,6 +58,8 @@ export interface BackwardContext<A> {
   inputs: readonly Tensor[];
   outputs: readonly Tensor[];
   attrs: A;
+  /** Shapes and dtypes of all operands, saved or not. */
+  problem: Problem<A>;
   F: OpTable;
 }
 
