@@ -10,6 +10,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/reduce_loops.cc"
 #include "targets.h"
+
+#include <hwy/foreach_target.h>
 #include "vec.h"
 
 HWY_BEFORE_NAMESPACE();

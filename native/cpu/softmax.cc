@@ -21,6 +21,8 @@ struct SoftmaxLoops {
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/softmax.cc"
 #include "targets.h"
+
+#include <hwy/foreach_target.h>
 #include "vec.h"
 
 HWY_BEFORE_NAMESPACE();

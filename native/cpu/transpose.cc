@@ -10,6 +10,8 @@
 #define HWY_TARGET_INCLUDE "cpu/transpose.cc"
 #include "targets.h"
 
+#include <hwy/foreach_target.h>
+
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();

@@ -5,6 +5,7 @@
 //   #undef HWY_TARGET_INCLUDE
 //   #define HWY_TARGET_INCLUDE "cpu/softmax.cc"
 //   #include "targets.h"
+//   #include <hwy/foreach_target.h>   // compiles the file once for each instruction set
 //   #include "vec.h"
 //
 // Tails: `load` and `store` move whole vectors. Operands are 64-byte aligned and padded to 64 bytes, so that
@@ -14,9 +15,11 @@
 #define ATTN_CPU_ELEMENT
 #include <bit>
 #include <cstring>
+#include <string>
 #include <type_traits>
 
 #include "../engine/types.h"
+#include "targets.h"
 
 namespace attn::cpu {
 
@@ -76,7 +79,7 @@ auto with_float(DType t, F&& fn) {
     case DType::f32:
       return fn(float{});
     default:
-      throw Error("ATTN_INTERNAL", std::string("kernel has no form for ") + name_of(t));
+      throw Error("ATTN_INTERNAL", "no kernel for dtype code " + std::to_string(static_cast<int>(t)));
   }
 }
 
@@ -90,6 +93,7 @@ auto with_float(DType t, F&& fn) {
 #define ATTN_CPU_VEC
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();

@@ -3,6 +3,8 @@
 #define HWY_TARGET_INCLUDE "test/vec_test.cc"
 #include "cpu/targets.h"
 //
+#include <hwy/foreach_target.h>
+//
 #include "cpu/vec.h"
 
 HWY_BEFORE_NAMESPACE();

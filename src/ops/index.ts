@@ -1,6 +1,7 @@
 export * from './concat.js';
 export * from './cumsum.js';
 export * from './gather.js';
+export * from './matmul.js';
 export * from './pad.js';
 export * from './permute.js';
 export * from './reduce.js';
