@@ -1,5 +1,5 @@
-// The Vulkan backend on a real device (any; Mesa's lavapipe in CI), under the validation layer: every case ends
-// with no message. Kernels: shaders/fill.comp.
+// The Vulkan backend on a real device (any; Mesa's lavapipe in CI), under the validation layer: every case
+// ends with no message. Kernels: shaders/fill.comp.
 #include <doctest/doctest.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// The layer checks barriers as well: a hazard that the stream misses is a message even where the driver forgives it.
+// The layer checks barriers as well: a hazard that the stream misses is a message even where the driver
+// forgives it.
 const bool synchronisation_is_checked =
     setenv("VK_LAYER_ENABLES", "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT", 1) == 0;
 
@@ -29,10 +30,13 @@ std::unique_ptr<Device> open_device(Options options = {}) {
   return Device::open(options);
 }
 
-// A device that must end without a validation message.
+// A device that must live and close without a validation message.
 struct Checked {
   std::unique_ptr<Device> device;
-  explicit Checked(Options options = {}) : device(open_device(std::move(options))) {}
+  explicit Checked(Options options = {}) {
+    if (!options.warn) options.warn = [](const std::string& text) { FAIL_CHECK(text); };
+    device = open_device(std::move(options));
+  }
   ~Checked() {
     for (const std::string& text : device->take_messages()) FAIL_CHECK(text);
   }
@@ -41,7 +45,8 @@ struct Checked {
 
 constexpr uint32_t kGroup = 64;
 
-void fill(Device& device, Memory* memory, uint64_t offset, uint32_t words, uint32_t pattern, double seconds = 0) {
+void fill(Device& device, Memory* memory, uint64_t offset, uint32_t words, uint32_t pattern,
+          double seconds = 0) {
   const uint32_t spec[] = {kGroup};
   const Binding bindings[] = {{memory, offset, words * 4ull, true}};
   const uint32_t push[] = {words, pattern};
@@ -126,7 +131,8 @@ TEST_CASE("the survey lists a usable device with plausible limits") {
 
 TEST_CASE("the survey tells what is wrong with drivers, and never throws") {
   const TemporaryFolder folder;
-  const std::string broken = (folder.path / "broken.json").string(), missing = (folder.path / "missing.json").string(),
+  const std::string broken = (folder.path / "broken.json").string(),
+                    missing = (folder.path / "missing.json").string(),
                     library = (folder.path / "library.json").string();
   std::ofstream(broken) << R"({ "ICD": { "library_path": "libvulkan_lvp.so", )";
   std::ofstream(library) << R"({ "ICD": { "library_path": "./no_such_driver.so", "api_version": "1.3.0" },
@@ -142,6 +148,25 @@ TEST_CASE("the survey tells what is wrong with drivers, and never throws") {
     CHECK(mentions(found.attempts, "devices could not be listed"));
     CHECK(error_of([] { Device::open({}); }).code == "ATTN_DEVICE");
   }
+}
+
+TEST_CASE("without a Vulkan loader the survey says so, and opening fails with a hint") {
+  const Environment set("ATTN_VK_LOADER", "libno-such-vulkan.so.1");
+  const Survey found = survey();
+  CHECK(!found.loader);
+  CHECK(found.devices.empty());
+  CHECK(found.loader_error.find("libno-such-vulkan.so.1") != std::string::npos);
+  const auto error = error_of([] { Device::open({}); });
+  CHECK(error.code == "ATTN_DEVICE");
+  CHECK(error.hint.find("libvulkan1") != std::string::npos);
+}
+
+TEST_CASE("validation that is not installed is said to be missing") {
+  const TemporaryFolder nowhere;
+  const Environment set("VK_LAYER_PATH", nowhere.path.string());
+  const auto error = error_of([] { open_device(); });
+  CHECK(error.code == "ATTN_DEVICE");
+  CHECK(error.hint.find("vulkan-validationlayers") != std::string::npos);
 }
 
 TEST_CASE("a device index that does not exist is refused") {
@@ -266,7 +291,8 @@ TEST_CASE("a launch that cannot be is refused before the driver sees it") {
   CHECK(device->pipeline("fill", spec) == pipeline);
   Memory* memory = device->allocate(1024);
   const std::vector<uint32_t> push(31);
-  const Binding whole[] = {{memory, 0, 1024, true}}, beyond[] = {{memory, 0, 2048, true}}, odd[] = {{memory, 4, 4, true}};
+  const Binding whole[] = {{memory, 0, 1024, true}}, beyond[] = {{memory, 0, 2048, true}},
+                odd[] = {{memory, 4, 4, true}};
   const auto code = [&](std::span<const Binding> bindings, size_t words, uint64_t groups) {
     return error_of([&] { device->dispatch(pipeline, bindings, {push.data(), words}, groups, 0); }).code;
   };
