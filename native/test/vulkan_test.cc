@@ -1,101 +1,12 @@
-// The Vulkan backend on a real device (any; Mesa's lavapipe in CI), under the validation layer: every case
-// ends with no message. Kernels: shaders/fill.comp.
-#include <doctest/doctest.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
+// The Vulkan backend's memory and stream on a real device (any; Mesa's lavapipe in CI), under the validation
+// layer: every case ends with no message.
 #include <numeric>
-#include <optional>
-#include <thread>
 
-#include "vulkan/device.h"
 #include "vulkan/ranges.h"
+#include "vulkan_fixture.h"
 
 using namespace attn::vulkan;
-namespace fs = std::filesystem;
-
-namespace {
-
-// The layer checks barriers as well: a hazard that the stream misses is a message even where the driver
-// forgives it.
-const bool synchronisation_is_checked =
-    setenv("VK_LAYER_ENABLES", "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT", 1) == 0;
-
-std::unique_ptr<Device> open_device(Options options = {}) {
-  REQUIRE(synchronisation_is_checked);
-  options.validate = true;
-  return Device::open(options);
-}
-
-// A device that must live and close without a validation message.
-struct Checked {
-  std::unique_ptr<Device> device;
-  explicit Checked(Options options = {}) {
-    if (!options.warn) options.warn = [](const std::string& text) { FAIL_CHECK(text); };
-    device = open_device(std::move(options));
-  }
-  ~Checked() {
-    for (const std::string& text : device->take_messages()) FAIL_CHECK(text);
-  }
-  Device* operator->() const { return device.get(); }
-};
-
-constexpr uint32_t kGroup = 64;
-
-void fill(Device& device, Memory* memory, uint64_t offset, uint32_t words, uint32_t pattern,
-          double seconds = 0) {
-  const uint32_t spec[] = {kGroup};
-  const Binding bindings[] = {{memory, offset, words * 4ull, true}};
-  const uint32_t push[] = {words, pattern};
-  device.dispatch(device.pipeline("fill", spec), bindings, push, (words + kGroup - 1) / kGroup, seconds);
-}
-
-std::vector<uint32_t> read(Device& device, Memory* memory, size_t words, uint64_t offset = 0) {
-  std::vector<uint32_t> out(words);
-  device.download(memory, offset, out.data(), words * 4);
-  return out;
-}
-
-// How many words differ from the expected one.
-size_t wrong(const std::vector<uint32_t>& words, uint32_t expected) {
-  return words.size() - static_cast<size_t>(std::count(words.begin(), words.end(), expected));
-}
-
-template <class F>
-attn::Error error_of(F&& f) {
-  try {
-    f();
-  } catch (const attn::Error& error) {
-    return error;
-  }
-  return {"none", "nothing was thrown"};
-}
-
-struct TemporaryFolder {
-  fs::path path = fs::temp_directory_path() / ("attn-vk-test-" + std::to_string(getpid()));
-  TemporaryFolder() { fs::create_directories(path); }
-  ~TemporaryFolder() { fs::remove_all(path); }
-};
-
-struct Environment {  // sets a variable for one scope
-  std::string name;
-  std::optional<std::string> before;
-  Environment(const char* n, const std::string& value) : name(n) {
-    if (const char* old = getenv(n)) before = old;
-    setenv(n, value.c_str(), 1);
-  }
-  ~Environment() { before ? setenv(name.c_str(), before->c_str(), 1) : unsetenv(name.c_str()); }
-};
-
-bool mentions(const std::vector<std::string>& lines, const std::string& text) {
-  return std::any_of(lines.begin(), lines.end(),
-                     [&](const std::string& line) { return line.find(text) != std::string::npos; });
-}
-
-}  // namespace
+using namespace attn::vulkan::test;
 
 TEST_CASE("ranges join, and know what overlaps") {
   Ranges ranges;
@@ -113,66 +24,6 @@ TEST_CASE("ranges join, and know what overlaps") {
   ranges.add({5, 50});
   CHECK(ranges.overlaps({5, 6}));
   CHECK(!ranges.overlaps({50, 60}));
-}
-
-TEST_CASE("the survey lists a usable device with plausible limits") {
-  const Survey found = survey();
-  CHECK(found.loader);
-  CHECK(!found.drivers.empty());
-  REQUIRE(!found.devices.empty());
-  const Caps& caps = found.devices[0];
-  CHECK(caps.unusable.empty());
-  CHECK(caps.uuid.size() == 32);
-  CHECK(caps.max_bindings >= 8);
-  CHECK(caps.max_group_count[0] >= 65535);
-  CHECK(caps.timeline_semaphore);
-  CHECK(caps.heap_bytes > 0);
-}
-
-TEST_CASE("the survey tells what is wrong with drivers, and never throws") {
-  const TemporaryFolder folder;
-  const std::string broken = (folder.path / "broken.json").string(),
-                    missing = (folder.path / "missing.json").string(),
-                    library = (folder.path / "library.json").string();
-  std::ofstream(broken) << R"({ "ICD": { "library_path": "libvulkan_lvp.so", )";
-  std::ofstream(library) << R"({ "ICD": { "library_path": "./no_such_driver.so", "api_version": "1.3.0" },
-                                "file_format_version": "1.0.0" })";
-  for (const char* variable : {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}) {
-    const Environment set(variable, broken + ":" + missing + ":" + library);
-    const Survey found = survey();
-    CHECK(found.loader);
-    CHECK(found.devices.empty());
-    CHECK(mentions(found.drivers, broken + ": is not valid JSON"));
-    CHECK(mentions(found.drivers, missing + ": there is no such file"));
-    CHECK(mentions(found.drivers, library + ": its driver does not load"));
-    CHECK(mentions(found.attempts, "devices could not be listed"));
-    CHECK(error_of([] { Device::open({}); }).code == "ATTN_DEVICE");
-  }
-}
-
-TEST_CASE("without a Vulkan loader the survey says so, and opening fails with a hint") {
-  const Environment set("ATTN_VK_LOADER", "libno-such-vulkan.so.1");
-  const Survey found = survey();
-  CHECK(!found.loader);
-  CHECK(found.devices.empty());
-  CHECK(found.loader_error.find("libno-such-vulkan.so.1") != std::string::npos);
-  const auto error = error_of([] { Device::open({}); });
-  CHECK(error.code == "ATTN_DEVICE");
-  CHECK(error.hint.find("libvulkan1") != std::string::npos);
-}
-
-TEST_CASE("validation that is not installed is said to be missing") {
-  const TemporaryFolder nowhere;
-  const Environment set("VK_LAYER_PATH", nowhere.path.string());
-  const auto error = error_of([] { open_device(); });
-  CHECK(error.code == "ATTN_DEVICE");
-  CHECK(error.hint.find("vulkan-validationlayers") != std::string::npos);
-}
-
-TEST_CASE("a device index that does not exist is refused") {
-  const auto error = error_of([] { open_device({.index = 99}); });
-  CHECK(error.code == "ATTN_DEVICE");
-  CHECK(std::string(error.what()).find("99") != std::string::npos);
 }
 
 TEST_CASE("bytes go up and come back, on every memory path") {
@@ -386,66 +237,4 @@ TEST_CASE("a lost device names what was in flight and stays dead") {
   CHECK(error_of([&] { device->allocate(16); }).code == "ATTN_DEVICE_LOST");
   CHECK(error_of([&] { device->finish(); }).code == "ATTN_DEVICE_LOST");
   device->release(memory);
-}
-
-TEST_CASE("the pipeline cache is kept, and rebuilt when it is damaged") {
-  const TemporaryFolder folder;
-  std::vector<std::string> warnings;
-  const Options options{.cache_folder = (folder.path / "deep" / "cache").string(),
-                        .warn = [&](const std::string& text) { warnings.push_back(text); }};
-  const auto run = [&] {
-    const Checked device(options);
-    const uint32_t spec[] = {kGroup};
-    device->pipeline("fill", spec);
-  };
-  const auto file = [&] {
-    std::vector<fs::path> files(fs::directory_iterator(options.cache_folder), fs::directory_iterator{});
-    REQUIRE(files.size() == 1);  // no draft is left behind
-    return files[0];
-  };
-  run();
-  CHECK(warnings.empty());
-  const auto size = fs::file_size(file());
-  run();
-  CHECK(warnings.empty());
-  const auto damaged = [&](auto&& damage) {
-    warnings.clear();
-    damage();
-    run();
-    CHECK(mentions(warnings, "ignored and rebuilt"));
-    CHECK(fs::file_size(file()) == size);
-    warnings.clear();
-    run();
-    CHECK(warnings.empty());
-  };
-  damaged([&] { fs::resize_file(file(), size - 1); });
-  damaged([&] { fs::resize_file(file(), 3); });
-  damaged([&] { std::ofstream(file(), std::ios::trunc) << "not a cache at all, but long enough to be one"; });
-  damaged([&] {
-    std::fstream out(file(), std::ios::in | std::ios::out | std::ios::binary);
-    out.seekp(-5, std::ios::end);
-    out.put('!');
-  });
-}
-
-TEST_CASE("several devices live in one process, and in several threads") {
-  const auto work = [](uint32_t pattern, size_t& bad) {
-    auto device = open_device();
-    Memory* memory = device->allocate(1 << 16);
-    for (uint32_t i = 0; i < 50; ++i) {
-      fill(*device, memory, 0, 1 << 14, pattern + i);
-      bad += wrong(read(*device, memory, 1 << 14), pattern + i);
-    }
-    bad += device->take_messages().size();
-  };
-  size_t bad[3] = {};
-  const Checked outer;
-  Memory* memory = outer->allocate(4096);
-  fill(*outer.device, memory, 0, 1024, 11);
-  std::thread first(work, 1000, std::ref(bad[0])), second(work, 2000, std::ref(bad[1]));
-  first.join();
-  second.join();
-  work(3000, bad[2]);
-  CHECK(std::accumulate(bad, bad + 3, size_t{0}) == 0);
-  CHECK(wrong(read(*outer.device, memory, 1024), 11) == 0);
 }
