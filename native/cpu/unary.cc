@@ -27,7 +27,8 @@ enum class Unary {
   relu,
   gelu,
   gelu_tanh,
-  silu  //
+  silu,
+  erf  //
 };
 // n elements from x to y, both aligned to 64 bytes.
 using UnaryLoop = void (*)(const void* x, void* y, int64_t n, bool past_caches);
@@ -60,6 +61,8 @@ HWY_INLINE VF apply(VF x) {
         hn::MulAdd(hn::Mul(x, x), vset(2 * 0.7978845608028654f * 0.044715f), vset(2 * 0.7978845608028654f));
     return hn::Mul(x, vsigmoid(hn::Mul(x, cubic)));
   }
+  if constexpr (op == Unary::erf) return verf(x);
+  if constexpr (op == Unary::erf) return verf(x);
   if constexpr (op == Unary::silu) return hn::Mul(x, vsigmoid(x));
 }
 
@@ -123,6 +126,8 @@ UnaryLoop choose_unary(Unary op, DType t) {
       return unary_for<Unary::gelu>(t);
     case Unary::gelu_tanh:
       return unary_for<Unary::gelu_tanh>(t);
+    case Unary::erf:
+      return unary_for<Unary::erf>(t);
     case Unary::silu:
       return unary_for<Unary::silu>(t);
   }

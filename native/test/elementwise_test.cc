@@ -107,6 +107,13 @@ const std::vector<UnaryCase> kUnary = {
      1,
      {0.f, kInf, kNaN, 1e-3f, 30.f, -30.f}},
     {"silu", [](double x) { return x * sigmoid(x); }, -20, 20, 5e-7, 1, {0.f, kInf, kNaN, 90.f, -80.f}},
+    {"erf",
+     [](double x) { return std::erf(x); },
+     -5,
+     5,
+     4e-7,
+     1e-30,
+     {0.f, -0.f, kInf, -kInf, kNaN, 1e-6f, 1.f, -0.99999994f}},
 };
 
 template <class T>

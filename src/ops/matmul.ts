@@ -11,7 +11,7 @@ import {
   spec,
 } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { defineOp, type OpTable, type Problem, type Sample } from './define.js';
+import { defineOp, type OpTable, type Problem, type Sample, type Value } from './define.js';
 import { matmulVariants } from './matmul.gpu.js';
 
 const activations = ['none', 'relu', 'gelu', 'gelu_tanh', 'silu'] as const;
@@ -89,7 +89,7 @@ function erf(x: number): number {
 }
 
 /** Sums a gradient over what was stretched, back to the operand's shape. */
-function unstretch(grad: Tensor, like: Tensor, F: OpTable): Tensor {
+function unstretch(grad: Value, like: Value, F: OpTable): Value {
   const lead = grad.shape.length - like.shape.length;
   const axes = grad.shape.map((_, i) => i).filter((i) => i < lead || like.shape[i - lead] !== grad.shape[i]);
   return (axes.length > 0 ? F.sum!(grad, { axes, keepDims: true }) : grad).reshape(like.shape);
