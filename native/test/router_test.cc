@@ -360,6 +360,45 @@ TEST_CASE("a block that the CPU wins everywhere is settled without a graph") {
   CHECK(sides.empty());
 }
 
+TEST_CASE("a block that comes again is not cut again, until it or an estimate changes") {
+  CostModel m;
+  m.calibrate(linear(1e9, 1e10, 1e-6));
+  TestBlock b;
+  const uint32_t x = b.buffer(40'000, true), y = b.buffer(40'000), z = b.buffer(40'000, false, false, true);
+  b.node(elementwise(m, "add", 10'000), {x, x}, {y});
+  b.node(elementwise(m, "add", 10'000), {y, x}, {z});
+  Partitioner p;
+  std::vector<Side> sides;
+  const auto cuts = [&] {
+    const uint64_t before = p.cuts();
+    p.partition(b.view(), m, sides);
+    return p.cuts() - before;
+  };
+  const auto all = [&](Side s) { return std::count(sides.begin(), sides.end(), s) == 2; };
+  CHECK(cuts() == 1);
+  CHECK(cuts() == 0);
+  CHECK(all(Side::gpu));
+  b.buffers[x].device = true;
+  CHECK(cuts() == 1);
+  b.buffers[z].read = false;
+  CHECK(cuts() == 1);
+  b.buffers[y].bytes++;
+  CHECK(cuts() == 1);
+  std::swap(b.operands[3], b.operands[4]);
+  CHECK(cuts() == 1);
+  b.works[1] = elementwise(m, "add", 10'001);
+  CHECK(cuts() == 1);
+  b.works[1].gpu_possible = false;
+  CHECK(cuts() == 1);
+  CHECK(sides[1] == Side::cpu);
+  b.works[1].gpu_possible = true;
+  CHECK(cuts() == 0);
+  CHECK(all(Side::gpu));
+  for (int i = 0; i < 20; i++) m.observe(b.works[0], Side::gpu, 1);
+  cuts();
+  CHECK(all(Side::cpu));
+}
+
 TEST_CASE("an explanation says which side, what it rests on and why") {
   CostModel m;
   m.calibrate(linear(1e9, 1e10, 100e-6, 1e12));
