@@ -33,8 +33,8 @@ uint32_t count_bindings(std::span<const uint32_t> words) {
 
 std::string list(std::span<const uint32_t> spec) {
   std::string out = "[";
-  for (const uint32_t v : spec) out += (out.size() > 1 ? " " : "") + std::to_string(v);
-  return out + "]";
+  for (const uint32_t v : spec) out += std::to_string(v) + (&v == &spec.back() ? "" : " ");
+  return out += ']';
 }
 
 }  // namespace
