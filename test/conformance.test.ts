@@ -39,7 +39,11 @@ describe.each(sides)('$side', ({ options }) => {
     expect(outcomes.some((o) => o.status === 'passed')).toBe(true);
     expect(runtime.takeMessages().join('\n')).toBe('');
     const { buffers, host } = runtime.stats();
-    expect({ tensors: runtime.tensors, buffers, live: host.live }).toEqual({ tensors: 0, buffers: 0, live: 0 });
+    expect({ tensors: runtime.tensors, buffers, live: host.live }).toEqual({
+      tensors: 0,
+      buffers: 0,
+      live: 0,
+    });
     runtime.trim();
   });
 });

@@ -2,10 +2,11 @@
  * The conformance walk: ops × samples × dtypes × GPU variants on one runtime, each result against the op's Float64
  * reference. test/conformance.test.ts asserts on it; `npm run test:vulkan` prints it.
  */
-import type { Caps } from '../../src/runtime/binding.js';
-import { Runtime } from '../../src/runtime/runtime.js';
+
 import type { Op, Problem, Sample } from '../../src/ops/contract.js';
 import { problemOf, record, sampleInputs, toleranceOf } from '../../src/ops/record.js';
+import type { Caps } from '../../src/runtime/binding.js';
+import type { Runtime } from '../../src/runtime/runtime.js';
 import { type DType, decode, encode, isFloat, type TypedArray } from '../../src/tensor/dtype.js';
 import { type Spec, show } from '../../src/tensor/shape.js';
 import { type Tensor, tensor } from '../../src/tensor/tensor.js';
@@ -62,9 +63,16 @@ interface Case {
 export function makeCase(op: Op, sample: Sample<object>, dtype: DType): Case {
   const inputs = sampleInputs(op, sample, dtype);
   const attrs = { ...sample.attrs, ...(inputs.length === 0 && 'dtype' in op.attrs ? { dtype } : {}) };
-  const problem = problemOf(op, inputs.map((i) => i.spec), { ...op.attrs, ...attrs });
+  const problem = problemOf(
+    op,
+    inputs.map((i) => i.spec),
+    { ...op.attrs, ...attrs },
+  );
   const raw = inputs.map(({ spec, domain }, i) => encode(spec.dtype, values(spec, domain, i + 1)));
-  const expected = op.reference(raw.map((r, i) => decode(inputs[i]!.spec.dtype, r)), problem as Problem<object>);
+  const expected = op.reference(
+    raw.map((r, i) => decode(inputs[i]!.spec.dtype, r)),
+    problem as Problem<object>,
+  );
   const shapes = [...inputs.map((i) => show(i.spec.shape)), problem.outputs.map((s) => show(s.shape)).join()];
   const what = `${shapes.slice(0, -1).join(' ')} -> ${shapes.at(-1)} ${dtype} ${JSON.stringify(sample.attrs ?? {})}`;
   return { what, problem, attrs, raw, inputs, expected };
@@ -112,7 +120,12 @@ async function runCase(op: Op, test: Case, runtime: Runtime): Promise<string> {
     for (const [i, output] of outputs.entries()) {
       const want = test.problem.outputs[i]!;
       if (output.spec !== want) return `output ${i} is ${output}, inferred ${show(want.shape, want.dtype)}`;
-      const message = compare(output.dtype, await output.data(), test.expected[i]!, toleranceOf(op, test.problem));
+      const message = compare(
+        output.dtype,
+        await output.data(),
+        test.expected[i]!,
+        toleranceOf(op, test.problem),
+      );
       if (message) return `output ${i}: ${message}`;
     }
     if (runtime.route === 'gpu' && runtime.stats().opsGpu === gpuBefore)
