@@ -8,7 +8,8 @@
 
 namespace attn::cpu {
 
-// Cores that this process may really use: affinity mask and cgroup CPU quota, rounded up; ATTN_VK_THREADS overrides.
+// Cores that this process may really use: affinity mask and cgroup CPU quota, rounded up; ATTN_VK_THREADS
+// overrides.
 int available_cores();
 
 // Makes the calling thread the leader of a team of `threads` (the executor does, once).
@@ -26,7 +27,7 @@ void parallel_for(int64_t n, int64_t grain, F&& fn, int64_t align = 1) {
     return;
   }
   const int64_t chunk = ((n + threads - 1) / threads + align - 1) / align * align;
-#pragma omp parallel num_threads(static_cast<int>(threads))
+#pragma omp parallel num_threads(static_cast <int>(threads))
   {
     const int64_t begin = std::min<int64_t>(n, omp_get_thread_num() * chunk);
     const int64_t end = std::min<int64_t>(n, begin + chunk);

@@ -48,10 +48,11 @@ Survey survey();
 struct Options {
   uint32_t index = 0;          // in Survey::devices
   bool validate = false;       // Khronos validation layer, messages collected
-  std::string cache_folder;    // pipeline cache is kept here; empty: not kept
+  std::string cache_folder{};  // pipeline cache is kept here; empty: not kept
   uint64_t memory_budget = 0;  // bytes; 0: a share of the heap (VK_EXT_memory_budget where there is one)
   uint64_t pool_limit = 0;     // bytes of free slabs kept; 0: a default share
-  std::function<void(const std::string&)> warn;  // corrupt cache file and the like
+  std::function<void(const std::string&)> warn{};  // corrupt cache file and the like
+  std::string fault{};  // failures on demand, for tests: core.h lists them; empty: the environment's ATTN_VK_FAULT
 };
 
 struct Memory;    // a range of a slab; opaque to the engine

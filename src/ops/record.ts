@@ -33,7 +33,7 @@ export function record(op: Op, operands: readonly Operand[], attrs: object | und
   else if (tensors.length === 1) key = tensors[0]!.spec.id;
   else if (tensors.length === 2) key = tensors[0]!.spec.id * 0x4000000 + tensors[1]!.spec.id;
   else key = tensors.map((t) => t.spec.id).join();
-  if (attrs) key = `${key}|${JSON.stringify(attrs)}`;
+  if (attrs) key = `${key}|${JSON.stringify(attrs, exact)}`;
   for (let i = 0; i < tensors.length; i++) {
     const storage = tensors[i]!.storage(op.name, inputSpec(op, i).name);
     if (storage.runtime !== runtime)
@@ -46,6 +46,7 @@ export function record(op: Op, operands: readonly Operand[], attrs: object | und
       );
     buffers[i] = storage.buffer;
   }
+  runtime.firstUse();
   const memo = (runtime.memo[op.id] ??= new Map()) as Map<string | number, Entry>;
   let entry = memo.get(key);
   if (!entry) {
@@ -68,6 +69,12 @@ export function record(op: Op, operands: readonly Operand[], attrs: object | und
   runtime.record(entry.prepared, buffers);
   return results;
 }
+
+/** Keeps apart what JSON would make equal: NaN, the infinities, -0. */
+const exact = (_key: string, value: unknown): unknown =>
+  typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))
+    ? `${1 / value}|${value}`
+    : value;
 
 /** The problem of a call: checked dtypes, inferred outputs. What conformance and benchmarks resolve samples with. */
 export function problemOf(op: Op, inputs: readonly Spec[], attrs: object): Problem {
@@ -99,11 +106,13 @@ function resolve(op: Op, operands: readonly Operand[]): readonly Tensor[] {
   let plain = true;
   for (let i = 0; i < operands.length; i++) if (!(operands[i] instanceof Tensor)) plain = false;
   if (plain) return operands as Tensor[];
-  const like = operands.find((o) => o instanceof Tensor) as Tensor | undefined;
+  const given = (o: Operand): o is Tensor => o instanceof Tensor;
+  // A number takes its dtype from a tensor whose own is free: not from where()'s condition.
+  const like = operands.find((o, i) => given(o) && !inputSpec(op, i).dtype) ?? operands.find(given);
   return operands.map((operand, i) => {
     if (operand instanceof Tensor) return operand;
     const { name, dtype } = inputSpec(op, i);
-    if (typeof operand !== 'number' || !like)
+    if (typeof operand !== 'number' || !(like instanceof Tensor))
       throw new ArgumentError(`'${name}' must be a tensor but is ${describe(operand)}`, {
         op: op.name,
         hint: 'make one with tensor(values)',
@@ -153,8 +162,13 @@ function checkDTypes(op: Op, inputs: readonly Spec[], attrs: object): void {
 
 function makeEntry(op: Op, inputs: readonly Spec[], attrs: object, runtime: Runtime): Entry {
   const problem = problemOf(op, inputs, attrs);
-  const domains = inputs.map((_, i) => inputSpec(op, i).domain ?? ([-3, 3] as const));
-  return { prepared: prepare(op, problem, domains, runtime, undefined), problem };
+  return { prepared: prepareProblem(op, problem, runtime), problem };
+}
+
+/** Makes a problem ready on a runtime, outside the memo of calls. */
+export function prepareProblem(op: Op, problem: Problem, runtime: Runtime): number {
+  const domains = problem.inputs.map((_, i) => inputSpec(op, i).domain ?? ([-3, 3] as const));
+  return prepare(op, problem, domains, runtime, undefined);
 }
 
 function prepare(

@@ -1,0 +1,179 @@
+/** What the element-wise ops share: the walk over broadcast operands, and how a long operand is split on the GPU. */
+import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
+import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
+import { broadcastStrides, collapse, type Shape, type Spec } from '../tensor/shape.js';
+import type { GpuVariant, OpTable, Problem, Value } from './define.js';
+
+/** Operands stretched to the output's shape, axes collapsed: sizes, and the strides of each operand in elements. */
+export interface Walk {
+  shape: number[];
+  strides: number[][];
+}
+
+export const walkOf = ({ inputs, outputs }: Problem): Walk =>
+  collapse(
+    outputs[0]!.shape,
+    inputs.map((s) => broadcastStrides(s.shape, outputs[0]!.shape)),
+  );
+
+/** As native/cpu/map.h reads it: the shape, then the strides of each operand, each list after its length. */
+export const packWalk = ({ shape, strides }: Walk): number[] =>
+  [shape, ...strides].flatMap((list) => [list.length, ...list]);
+
+/** 1 for each input that moves with the output and 0 for each that is one value; null where one is neither. */
+export function movesOf(problem: Problem): number[] | null {
+  const { shape, strides } = walkOf(problem);
+  return shape.length > 1 ? null : strides.map((s) => s[0] ?? 1);
+}
+
+/** The gradient of a stretched operand: summed over the axes that it was stretched along. */
+export function sumTo(gradient: Value, shape: Shape, F: OpTable): Value {
+  const lead = gradient.rank - shape.length;
+  const axes = gradient.shape.flatMap((d, i) => (i < lead || (shape[i - lead] === 1 && d !== 1) ? [i] : []));
+  return (axes.length === 0 ? gradient : F.sum!(gradient, { axes })).reshape(shape);
+}
+
+/** Bytes that an op reads and writes. */
+export const bytesOf = ({ inputs, outputs }: Problem): number =>
+  [...inputs, ...outputs].reduce((bytes, s) => bytes + s.bytes, 0);
+
+// ---------------------------------------------------------------- GPU plans
+
+/** Invocations of a workgroup: kernels without shared memory take 256 where the device does. */
+export const workgroup = (caps: Caps): number => Math.min(256, caps.maxInvocations, caps.maxGroupSize[0]);
+
+/** uvec4 steps that one invocation of a contiguous kernel makes, a workgroup apart. */
+export const STEPS = 4;
+
+const CHUNK = 1024; // elements: 256 bytes even where they are bytes, the alignment that every binding offset has
+
+/** Ranges of n elements in which no operand exceeds what a binding may hold. */
+function* ranges(
+  n: number,
+  bytesPerElement: number,
+  caps: Caps,
+): Generator<{ first: number; count: number }> {
+  const most = Math.max(1, Math.floor(caps.maxBindingBytes / bytesPerElement / CHUNK)) * CHUNK;
+  for (let first = 0; first < n; first += most) yield { first, count: Math.min(most, n - first) };
+}
+
+/** A launch for each range of n elements: `make` turns a range and its binds into a dispatch. */
+export function split(
+  operands: readonly { spec: Spec; moves: number }[],
+  n: number,
+  caps: Caps,
+  make: (range: { first: number; count: number }, binds: Bind[]) => Dispatch,
+): Dispatch[] {
+  const widest = Math.max(...operands.map((o) => dtypeBytes[o.spec.dtype]));
+  return Array.from(ranges(n, widest, caps), (range) => {
+    const whole = range.count === n;
+    const binds = operands.map(({ spec, moves }, operand): Bind => {
+      const size = dtypeBytes[spec.dtype];
+      return whole || !moves
+        ? { operand }
+        : { operand, offset: range.first * size, bytes: Math.ceil((range.count * size) / 64) * 64 };
+    });
+    return make(range, binds);
+  });
+}
+
+/**
+ * The contiguous form of an op: every input moves with the output or is one value. `spec` follows the workgroup
+ * size; the last constant of all kernels of this form is the bit mask of the inputs that stand still. Invocations
+ * take `units` of `perUnit` elements, STEPS of them.
+ */
+export const contiguous = <A>(
+  shader: string,
+  constants: (problem: Problem<A>) => number[],
+  perUnit: (problem: Problem<A>) => number,
+): GpuVariant<A> => ({
+  name: 'contiguous',
+  admits: (problem) =>
+    movesOf(problem as Problem) ? null : 'an operand is stretched along some of its axes only',
+  plan(problem, caps) {
+    const moves = movesOf(problem as Problem)!;
+    const output = problem.outputs[0]!;
+    const operands = [
+      ...problem.inputs.map((spec, i) => ({ spec, moves: moves[i]! })),
+      { spec: output, moves: 1 },
+    ];
+    const still = moves.reduce((mask, m, i) => mask | (m ? 0 : 1 << i), 0);
+    const size = workgroup(caps);
+    return {
+      dispatches: split(operands, output.size, caps, ({ count }, binds) => {
+        const units = Math.ceil(count / perUnit(problem));
+        return {
+          shader,
+          spec: [size, ...constants(problem), still],
+          push: [units],
+          groups: Math.ceil(units / (size * STEPS)),
+          binds,
+        };
+      }),
+    };
+  },
+});
+
+const MAX_AXES = 6;
+
+/** The general form: up to six axes with any strides; an invocation makes the elements of one output word. */
+export const broadcast = <A>(
+  shader: string,
+  constants: (problem: Problem<A>) => number[],
+): GpuVariant<A> => ({
+  name: 'broadcast',
+  admits(problem, caps) {
+    const { shape } = walkOf(problem as Problem);
+    if (shape.length > MAX_AXES) return `${shape.length} axes remain where the kernel walks ${MAX_AXES}`;
+    const output = problem.outputs[0]!;
+    if (output.size >= 2 ** 31) return `${output.size} elements are beyond 32-bit indices`;
+    const widest = Math.max(output.bytes, ...problem.inputs.map((s) => s.bytes));
+    if (widest > caps.maxBindingBytes)
+      return `an operand of ${widest} bytes exceeds a binding (${caps.maxBindingBytes}) and is stretched, so it cannot be split`;
+    return null;
+  },
+  plan(problem, caps) {
+    const { shape, strides } = walkOf(problem as Problem);
+    const output = problem.outputs[0]!;
+    if (output.size === 0) return { dispatches: [] };
+    const pad = (list: number[], value: number) => [
+      ...list,
+      ...new Array(MAX_AXES - list.length).fill(value),
+    ];
+    const words = Math.ceil(output.size / perWord(output.dtype));
+    const size = workgroup(caps);
+    return {
+      dispatches: [
+        {
+          shader,
+          spec: [size, ...constants(problem), shape.length],
+          push: [output.size, ...pad(shape, 1), ...strides.flatMap((s) => pad(s, 0))],
+          groups: Math.ceil(words / size),
+          binds: [...problem.inputs, output].map((_, operand) => ({ operand })),
+        },
+      ],
+    };
+  },
+});
+
+/** dtype codes of operands, as kernels take them. */
+export const codes = (...specs: Spec[]): number[] => specs.map((s) => dtypeCode[s.dtype]);
+
+/** Calls fn(i, offsets) for each element of a walk, in order: the reference's way through broadcast operands. */
+export function eachElement(
+  { shape, strides }: Walk,
+  fn: (i: number, offsets: readonly number[]) => void,
+): void {
+  const index = new Array<number>(shape.length).fill(0);
+  const offsets = new Array<number>(strides.length).fill(0);
+  const size = shape.reduce((n, d) => n * d, 1);
+  for (let i = 0; i < size; i++) {
+    fn(i, offsets);
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      for (let k = 0; k < strides.length; k++) offsets[k]! += strides[k]![axis]!;
+      if (++index[axis]! < shape[axis]!) break;
+      for (let k = 0; k < strides.length; k++) offsets[k]! -= shape[axis]! * strides[k]![axis]!;
+      index[axis] = 0;
+    }
+  }
+}

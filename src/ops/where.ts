@@ -1,0 +1,75 @@
+/** Element-wise choice. */
+import { type DType, dtypeBytes, dtypes, perWord } from '../tensor/dtype.js';
+import { broadcastShapes, spec } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { defineOp, type Operand, type Problem } from './define.js';
+import {
+  broadcast,
+  bytesOf,
+  codes,
+  contiguous,
+  eachElement,
+  packWalk,
+  sumTo,
+  walkOf,
+} from './elementwise.js';
+
+const constants = ({ inputs: [, a] }: Problem): number[] => codes(a!);
+const all: DType[] = [...dtypes];
+
+/** `where(condition, a, b)`: a where the condition holds, else b; all three broadcast. */
+export const where = defineOp<[condition: Tensor, a: Operand, b: Operand]>()({
+  name: 'where',
+  doc: 'condition ? a : b',
+  inputs: [{ name: 'condition', dtype: 'bool', domain: [0, 1] }, 'a', 'b'],
+  attrs: {},
+  dtypes: all,
+  infer: ([c, a, b]) => [spec(broadcastShapes([c!.shape, a!.shape, b!.shape], 'where'), a!.dtype)],
+  reference([c, a, b], problem) {
+    const out = new Float64Array(problem.outputs[0]!.size);
+    eachElement(walkOf(problem), (i, [ct, at, bt]) => {
+      out[i] = c![ct!] ? a![at!]! : b![bt!]!;
+    });
+    return [out];
+  },
+  cpu: (problem) => ({
+    kernel: 'where',
+    attrs: [dtypeBytes[problem.outputs[0]!.dtype], ...packWalk(walkOf(problem))],
+  }),
+  gpu: [
+    contiguous('where', constants, ({ inputs: [, a] }) => 4 * perWord(a!.dtype)),
+    broadcast('where_broadcast', constants),
+  ],
+  cost: (problem) => ({ flops: problem.outputs[0]!.size, bytes: bytesOf(problem), family: 'map' }),
+  backward({ grads: [g], inputs: [c, a, b], F }) {
+    return [null, sumTo(F.where!(c, g, 0), a!.shape, F), sumTo(F.where!(c, 0, g), b!.shape, F)];
+  },
+  saves: { inputs: [0] },
+  samples: [
+    { shapes: [[], [], []] },
+    { shapes: [[0], [1], []] },
+    { shapes: [[1], [1], [1]] },
+    { shapes: [[37], [37], [37]] },
+    {
+      shapes: [
+        [129, 65],
+        [129, 65],
+        [129, 65],
+      ],
+    },
+    { shapes: [[131], [131], []] },
+    { shapes: [[131], [], [131]] },
+    { shapes: [[], [131], [131]] },
+    { shapes: [[9, 67], [67], [9, 1]] },
+    { shapes: [[9, 1], [9, 67], []] },
+    {
+      shapes: [
+        [4, 1, 5, 3],
+        [6, 1, 3],
+        [1, 5, 1],
+      ],
+    },
+    { shapes: [[70000, 3], [3], [70000, 1]], heavy: true },
+  ],
+  invalid: [{ shapes: [[2], [3], [3]], code: 'ATTN_SHAPE' }],
+});
