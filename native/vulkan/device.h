@@ -27,7 +27,8 @@ struct Caps {
   uint32_t max_invocations = 0, max_group_size[3] = {}, max_group_count[3] = {};
   uint32_t shared_bytes = 0, max_bindings = 0, max_push_bytes = 0;
   uint64_t max_binding_bytes = 0, offset_alignment = 0, max_allocation_bytes = 0, heap_bytes = 0;
-  bool unified = false, float16 = false, storage16 = false, timeline_semaphore = false, cooperative_matrix = false;
+  bool unified = false, float16 = false, storage16 = false, timeline_semaphore = false,
+       cooperative_matrix = false;
   double timestamp_period_ns = 0;
   std::string unusable;  // why it cannot be used
 };
@@ -36,8 +37,8 @@ struct Caps {
 struct Survey {
   bool loader = false;
   std::string loader_path, loader_version, loader_error;
-  std::vector<std::string> drivers;   // ICD manifests that the loader would read, with what is wrong with them
-  std::vector<std::string> layers;    // instance layers that matter (validation)
+  std::vector<std::string> drivers;  // ICD manifests that the loader would read, with what is wrong with them
+  std::vector<std::string> layers;   // instance layers that matter (validation)
   std::vector<std::string> attempts;  // what was tried and how it ended, in order
   std::vector<Caps> devices;
 };
@@ -52,7 +53,8 @@ struct Options {
   uint64_t memory_budget = 0;  // bytes; 0: a share of the heap (VK_EXT_memory_budget where there is one)
   uint64_t pool_limit = 0;     // bytes of free slabs kept; 0: a default share
   std::function<void(const std::string&)> warn{};  // corrupt cache file and the like
-  std::string fault{};  // failures on demand, for tests: core.h lists them; empty: the environment's ATTN_VK_FAULT
+  std::string
+      fault{};  // failures on demand, for tests: core.h lists them; empty: the environment's ATTN_VK_FAULT
 };
 
 struct Memory;    // a range of a slab; opaque to the engine
@@ -88,7 +90,8 @@ class Device {
   // The memory as the CPU sees it where memory is unified, else nullptr. Valid to read after finish().
   virtual void* mapped(Memory*) = 0;
 
-  // Compiled on first use and kept; throws ATTN_INTERNAL on an unknown shader, ATTN_DEVICE where the driver refuses.
+  // Compiled on first use and kept; throws ATTN_INTERNAL on an unknown shader, ATTN_DEVICE where the driver
+  // refuses.
   virtual Pipeline* pipeline(std::string_view shader, std::span<const uint32_t> spec) = 0;
 
   // Records one launch: folds `groups` past the device's grid limit, adds a barrier when a binding's range

@@ -70,6 +70,8 @@ export interface BackwardContext<A> {
   inputs: readonly Value[];
   outputs: readonly Value[];
   attrs: A;
+  /** Shapes and dtypes of all operands, saved or not. */
+  problem: Problem<A>;
   F: OpTable;
 }
 

@@ -8,16 +8,12 @@ import * as exported from './index.js';
 
 type Exports = typeof exported;
 
-// biome-ignore lint/suspicious/noExplicitAny: any further operands and attributes
-type TensorOp = (x: Tensor, ...rest: any[]) => Tensor;
-
 /** The ops that take a tensor first, with that tensor bound. */
 export type Methods = {
-  [K in keyof Exports as Exports[K] extends TensorOp ? K : never]: Exports[K] extends (
-    x: Tensor,
-    ...rest: infer Rest
-  ) => Tensor
-    ? (...rest: Rest) => Tensor
+  [K in keyof Exports as Exports[K] extends { signature?: { args: [unknown, ...unknown[]] } }
+    ? K
+    : never]: Exports[K] extends { signature?: { args: [unknown, ...infer Rest]; attrs: infer A } }
+    ? (...rest: [...Rest, attrs?: Partial<A>]) => Tensor
     : never;
 };
 

@@ -2,7 +2,7 @@
 import { isOp, type Op } from './define.js';
 import * as exported from './index.js';
 
-export const ops: readonly Op[] = Object.values(exported)
+export const ops: readonly Op[] = (Object.values(exported) as unknown[])
   .filter(isOp)
   .map((callable) => callable.op);
 
