@@ -3,7 +3,8 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode } from '../tensor/dtype.js';
 import { broadcastShapes, show, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { defineOp, type OpTable, type Sample, type Value } from './define.js';
+import { defineOp, type Sample } from './define.js';
+import { sumTo } from './elementwise.js';
 import { matmulVariants } from './matmul.gpu.js';
 import { type Activation, activations, frame, type MatmulAttrs, walk } from './matmul.walk.js';
 
@@ -27,13 +28,6 @@ function erf(x: number): number {
   let sum = x;
   for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) sum += term *= (2 * x * x) / (2 * n + 1);
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
-}
-
-/** Sums a gradient over what was stretched, back to the operand's shape. */
-function unstretch(grad: Value, like: Value, F: OpTable): Value {
-  const lead = grad.shape.length - like.shape.length;
-  const axes = grad.shape.map((_, i) => i).filter((i) => i < lead || like.shape[i - lead] !== grad.shape[i]);
-  return (axes.length > 0 ? F.sum!(grad, { axes, keepDims: true }) : grad).reshape(like.shape);
 }
 
 const product = (
@@ -172,8 +166,8 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     const db = tb
       ? F.matmul!(g, rows, { transposeA: true, transposeB: ta })
       : F.matmul!(rows, g, { transposeA: !ta });
-    const grad = [unstretch(da, rows, F).reshape(a!.shape), unstretch(db, columns, F).reshape(b!.shape)];
-    return bias ? [...grad, unstretch(g, bias, F)] : grad;
+    const grad = [sumTo(da, rows.shape, F).reshape(a!.shape), sumTo(db, columns.shape, F).reshape(b!.shape)];
+    return bias ? [...grad, sumTo(g, bias.shape, F)] : grad;
   },
   saves: { inputs: [0, 1] },
 
