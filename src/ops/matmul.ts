@@ -1,72 +1,14 @@
 /** Matrix product with an epilogue: out = act(a b + bias). The CPU side is native/cpu/matmul.cc. */
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
-import { type DType, dtypeCode } from '../tensor/dtype.js';
-import {
-  broadcastShapes,
-  broadcastStrides,
-  collapse,
-  type Shape,
-  show,
-  sizeOf,
-  spec,
-} from '../tensor/shape.js';
+import { dtypeCode } from '../tensor/dtype.js';
+import { broadcastShapes, show, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { defineOp, type OpTable, type Problem, type Sample, type Value } from './define.js';
+import { defineOp, type Sample } from './define.js';
+import { sumTo } from './elementwise.js';
 import { matmulVariants } from './matmul.gpu.js';
+import { type Activation, activations, frame, type MatmulAttrs, walk } from './matmul.walk.js';
 
-const activations = ['none', 'relu', 'gelu', 'gelu_tanh', 'silu'] as const;
-export type Activation = (typeof activations)[number];
-
-export interface MatmulAttrs {
-  /** a is stored [..., K, M]. */
-  transposeA: boolean;
-  /** b is stored [..., N, K]. */
-  transposeB: boolean;
-  /** 'gelu' is exact (erf). */
-  activation: Activation;
-  /** '' is the inputs' dtype; halves may give 'float32', which is what they are summed in. */
-  outDtype: '' | DType;
-}
-
-/** The product in matrices: what kernels see. Operand steps are in matrices, 0 where it is stretched. */
-export interface Walk {
-  m: number;
-  n: number;
-  k: number;
-  batch: number[];
-  aSteps: number[];
-  bSteps: number[];
-}
-
-interface Frame {
-  m: number;
-  n: number;
-  k: number;
-  bk: number;
-  aBatch: Shape;
-  bBatch: Shape;
-}
-
-/** Sizes as NumPy's matmul reads them: a vector a is one row, a vector b one column. */
-function frame(a: Shape, b: Shape, attrs: MatmulAttrs): Frame {
-  const [ar, ac] = a.length === 1 ? [1, a[0]!] : a.slice(-2);
-  const [br, bc] = b.length === 1 ? [b[0]!, 1] : b.slice(-2);
-  const [m, k] = attrs.transposeA ? [ac!, ar!] : [ar!, ac!];
-  const [bk, n] = attrs.transposeB ? [bc!, br!] : [br!, bc!];
-  return { m, n, k, bk, aBatch: a.slice(0, -2), bBatch: b.slice(0, -2) };
-}
-
-/** Batch dimensions merged; a batch over one shared b becomes more rows of a. */
-export function walk(problem: Problem<MatmulAttrs>): Walk {
-  const [a, b] = problem.inputs;
-  const { m, n, k, aBatch, bBatch } = frame(a!.shape, b!.shape, problem.attrs);
-  const batch = broadcastShapes([aBatch, bBatch], 'matmul');
-  const merged = collapse(batch, [broadcastStrides(aBatch, batch), broadcastStrides(bBatch, batch)]);
-  const [aSteps, bSteps] = merged.strides as [number[], number[]];
-  if (merged.shape.length === 1 && bSteps[0] === 0 && !problem.attrs.transposeA)
-    return { m: m * merged.shape[0]!, n, k, batch: [], aSteps: [], bSteps: [] };
-  return { m, n, k, batch: merged.shape, aSteps, bSteps };
-}
+export type { Activation, MatmulAttrs };
 
 const activate: Record<Activation, (x: number) => number> = {
   none: (x) => x,
@@ -86,13 +28,6 @@ function erf(x: number): number {
   let sum = x;
   for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) sum += term *= (2 * x * x) / (2 * n + 1);
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
-}
-
-/** Sums a gradient over what was stretched, back to the operand's shape. */
-function unstretch(grad: Value, like: Value, F: OpTable): Value {
-  const lead = grad.shape.length - like.shape.length;
-  const axes = grad.shape.map((_, i) => i).filter((i) => i < lead || like.shape[i - lead] !== grad.shape[i]);
-  return (axes.length > 0 ? F.sum!(grad, { axes, keepDims: true }) : grad).reshape(like.shape);
 }
 
 const product = (
@@ -200,7 +135,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     };
   },
 
-  gpu: matmulVariants(walk, activations),
+  gpu: matmulVariants,
 
   cost(problem) {
     const { m, n, k, batch } = walk(problem);
@@ -231,8 +166,8 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     const db = tb
       ? F.matmul!(g, rows, { transposeA: true, transposeB: ta })
       : F.matmul!(rows, g, { transposeA: !ta });
-    const grad = [unstretch(da, rows, F).reshape(a!.shape), unstretch(db, columns, F).reshape(b!.shape)];
-    return bias ? [...grad, unstretch(g, bias, F)] : grad;
+    const grad = [sumTo(da, rows.shape, F).reshape(a!.shape), sumTo(db, columns.shape, F).reshape(b!.shape)];
+    return bias ? [...grad, sumTo(g, bias.shape, F)] : grad;
   },
   saves: { inputs: [0, 1] },
 
