@@ -6,14 +6,16 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { AttnError } from '../runtime/errors.js';
+import { ArgumentError, AttnError, DTypeError } from '../runtime/errors.js';
 import { packageRoot } from '../runtime/load.js';
 import { doctorCommand } from './doctor.js';
+import { routeCommand } from './route.js';
 
 const { version, description } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
 
 const program = new Command('attn-vk').description(description).version(version).exitOverride();
 doctorCommand(program, version);
+routeCommand(program);
 
 try {
   await program.parseAsync();
@@ -26,5 +28,6 @@ function exitStatus(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (!(error instanceof AttnError)) throw error;
   process.stderr.write(`attn-vk: ${error.message}\n`);
-  return 1;
+  // What the user named does not exist or does not fit: usage, like an unknown option.
+  return error instanceof ArgumentError || error instanceof DTypeError ? 2 : 1;
 }

@@ -1,4 +1,5 @@
 /** Every op, as tests, benchmarks, docs and the router read them: whatever ops/index.ts exports. */
+import { ArgumentError } from '../runtime/errors.js';
 import { isOp, type Op } from './define.js';
 import * as exported from './index.js';
 
@@ -8,6 +9,9 @@ export const ops: readonly Op[] = (Object.values(exported) as unknown[])
 
 export function opNamed(name: string): Op {
   const found = ops.find((op) => op.name === name);
-  if (!found) throw new Error(`no op is called '${name}': there are ${ops.map((op) => op.name).join(', ')}`);
+  if (!found)
+    throw new ArgumentError(`no op is called '${name}'`, {
+      hint: `ops: ${ops.map((op) => op.name).join(' ')}`,
+    });
   return found;
 }
