@@ -114,6 +114,25 @@ TEST_CASE("the host may run far ahead of the queue") {
   for (Memory* m : {busy, small, target}) device->release(m);
 }
 
+TEST_CASE("waiting for one memory leaves unrelated work unsubmitted") {
+  const Checked device;
+  if (!device->caps().unified) return;
+  Memory* first = device->allocate(4096);
+  Memory* second = device->allocate(4096);
+  fill(*device.device, first, 0, 1024, 21);
+  device->submit();
+  fill(*device.device, second, 0, 1024, 22);
+  const auto submits = device->stats().submits;
+  device->wait(first);
+  CHECK(device->stats().submits == submits);
+  CHECK(static_cast<uint32_t*>(device->mapped(first))[1023] == 21);
+  device->wait(second);
+  CHECK(device->stats().submits == submits + 1);
+  CHECK(static_cast<uint32_t*>(device->mapped(second))[1023] == 22);
+  device->release(first);
+  device->release(second);
+}
+
 TEST_CASE("grids beyond the device's limit are folded, and long launches are split") {
   const Checked device;
   constexpr uint32_t kWords = 65535 * 64 + 64 * 3 + 1;  // 65539 groups of 64

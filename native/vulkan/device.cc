@@ -32,6 +32,9 @@ class OpenDevice final : public Device {
     if (!memory->slab) throw Error("ATTN_INTERNAL", "released device memory was mapped");
     return core_.caps.unified ? memory->slab->host + memory->offset : nullptr;
   }
+  void wait(Memory* memory) override {
+    core_.guarded("wait", [&] { stream_->wait_for_writes(memory, 0, memory->bytes); });
+  }
   Pipeline* pipeline(std::string_view shader, std::span<const uint32_t> spec) override {
     return core_.guarded("pipeline creation", [&] { return pipelines_->get(shader, spec); });
   }

@@ -17,6 +17,7 @@ class Stream {
                 double seconds);
   void upload(Memory*, uint64_t offset, const void* source, uint64_t bytes);
   void download(Memory*, uint64_t offset, void* target, uint64_t bytes);
+  void wait_for_writes(Memory*, uint64_t offset, uint64_t bytes);
   void submit();
   void finish();
   std::string in_flight() const;  // shaders of the submits that have not completed, latest last

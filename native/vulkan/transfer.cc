@@ -31,8 +31,13 @@ void Stream::download(Memory* memory, uint64_t offset, void* target, uint64_t by
   if (bytes == 0) return;
   core_.stats.bytes_downloaded += bytes;
   if (!core_.caps.unified) return stage_down(memory, offset, static_cast<std::byte*>(target), bytes);
-  wait(busy_until(memory->range(offset, bytes), true));
+  wait_for_writes(memory, offset, bytes);
   std::memcpy(target, memory->slab->host + memory->offset + offset, bytes);
+}
+
+void Stream::wait_for_writes(Memory* memory, uint64_t offset, uint64_t bytes) {
+  if (!memory->slab) throw Error("ATTN_INTERNAL", "released device memory was waited for");
+  wait(busy_until(memory->range(offset, bytes), true));
 }
 
 void Stream::copy(Slab& from, uint64_t from_offset, Slab& to, uint64_t to_offset, uint64_t bytes) {

@@ -12,72 +12,22 @@ import { ops } from './registry.js';
 /** Seconds that calibration may take. */
 const BUDGET = 1.6;
 
-/** [op, shapes of the inputs, dtype, attributes] */
-const problems: readonly [string, readonly (readonly number[])[], DType, object?][] = [
-  [
-    'add',
-    [
-      [16, 16],
-      [16, 16],
-    ],
-    'float32',
-  ],
-  [
-    'add',
-    [
-      [256, 256],
-      [256, 256],
-    ],
-    'float32',
-  ],
-  [
-    'add',
-    [
-      [1024, 1024],
-      [1024, 1024],
-    ],
-    'float32',
-  ],
-  ['exp', [[64, 64]], 'float32'],
-  ['exp', [[1024, 1024]], 'float32'],
-  ['sum', [[64, 64]], 'float32', { axis: -1 }],
-  ['sum', [[1024, 1024]], 'float32', { axis: -1 }],
-  ['permute', [[64, 64]], 'float32', { axes: [1, 0] }],
-  ['permute', [[1024, 1024]], 'float32', { axes: [1, 0] }],
-  ['cumsum', [[512, 512]], 'float32', { axis: -1 }],
+type CalibrationProblem = [op: string, inputs: readonly (readonly number[])[], dtype: DType, attrs?: object];
+
+/** One op of a family at three sizes: one bound by its launch, one by caches, one by memory. */
+const square = (op: string, sizes: readonly number[], operands: number, dtype: DType, attrs?: object) =>
+  sizes.map((n): CalibrationProblem => [op, Array.from({ length: operands }, () => [n, n]), dtype, attrs]);
+
+const problems: readonly CalibrationProblem[] = [
+  ...square('add', [16, 256, 1024], 2, 'float32'),
+  ...square('exp', [16, 256, 1024], 1, 'float32'),
+  ...square('sum', [32, 256, 1024], 1, 'float32', { axis: -1 }),
+  ...square('permute', [32, 256, 1024], 1, 'float32', { axes: [1, 0] }),
+  ...square('cumsum', [32, 512], 1, 'float32', { axis: -1 }),
+  ['uniform', [], 'float32', { shape: [32, 32] }],
   ['uniform', [], 'float32', { shape: [512, 512] }],
-  [
-    'matmul',
-    [
-      [64, 64],
-      [64, 64],
-    ],
-    'float32',
-  ],
-  [
-    'matmul',
-    [
-      [256, 256],
-      [256, 256],
-    ],
-    'float32',
-  ],
-  [
-    'matmul',
-    [
-      [512, 512],
-      [512, 512],
-    ],
-    'float32',
-  ],
-  [
-    'matmul',
-    [
-      [256, 256],
-      [256, 256],
-    ],
-    'bfloat16',
-  ],
+  ...square('matmul', [32, 128, 384], 2, 'float32'),
+  ...square('matmul', [128, 384], 2, 'bfloat16'),
 ];
 
 /** Measures both sides of this runtime; from then on (and in later processes, by the cache file) it routes by that. */

@@ -4,7 +4,7 @@ import { dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { normalizeAxis, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type GpuVariant, type Problem } from './define.js';
-import { fixedSubgroups, loneGroup, overBinding, wordsOf } from './launch.js';
+import { fixedSubgroups, loneGroup, MOST_TURNS, overBinding, wordsOf } from './launch.js';
 
 export interface CumsumAttrs {
   axis: number;
@@ -30,6 +30,7 @@ const subgroup: GpuVariant<CumsumAttrs> = {
     if (problem.inputs[0]!.dtype === 'float16' || problem.inputs[0]!.dtype === 'bfloat16')
       return 'rows of halves may share a word';
     if (problem.inputs[0]!.size === 0) return 'there is nothing to do';
+    if (linesOf(problem).n > MOST_TURNS * caps.subgroupSize) return 'rows are too long for one subgroup';
     return fixedSubgroups(caps) ?? admits(problem, caps);
   },
   prefers(problem, caps) {
@@ -69,7 +70,11 @@ const simple: GpuVariant<CumsumAttrs> = {
     const lines = outer * inner;
     const group = loneGroup(caps);
     const busy = caps.type === 'cpu' ? 512 : 8192;
-    const wanted = Math.max(1, Math.min(Math.ceil(busy / lines), Math.floor(n / 128)));
+    const wanted = Math.max(
+      1,
+      Math.min(Math.ceil(busy / lines), Math.floor(n / 128)),
+      Math.ceil(n / MOST_TURNS),
+    );
     const length = Math.ceil(n / wanted);
     const segments = Math.ceil(n / length);
     const halves = x.dtype === 'float16' || x.dtype === 'bfloat16';

@@ -104,7 +104,7 @@ export const contiguous = <A>(
         const units = Math.ceil(count / perUnit(problem));
         return {
           shader,
-          spec: [size, ...constants(problem), still],
+          spec: [size, STEPS, ...constants(problem), still],
           push: [units],
           groups: Math.ceil(units / (size * STEPS)),
           binds,

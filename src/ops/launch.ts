@@ -20,6 +20,12 @@ export function fixedSubgroups(caps: Caps): string | null {
   return null;
 }
 
+/**
+ * Most turns of all its loops that one invocation may take: Mesa's llvmpipe ends a shader's loops, without a word,
+ * when 65535 turns are spent. Plans cut longer work, which is no loss on other devices.
+ */
+export const MOST_TURNS = 32768;
+
 /** Names the first operand that one binding cannot hold. */
 export function overBinding(operands: readonly Spec[], caps: Caps): string | null {
   for (const s of operands)

@@ -191,8 +191,8 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     product(17, 33, 65, { transposeB: true }),
     product(17, 33, 65, { transposeA: true }),
     product(17, 33, 65, { transposeA: true, transposeB: true }),
-    ...activations.map((activation) => product(19, 31, 12, { activation }, true)),
-    ...activations.map((activation) => product(40, 72, 64, { activation })),
+    ...activations.map((activation) => product(19, 30, 12, { activation }, true)),
+    product(40, 72, 64, { activation: 'gelu' }),
     { ...product(33, 30, 17, { outDtype: 'float32' }, true), dtypes: ['bfloat16', 'float16'] },
     { shapes: [[5], [5]] },
     { shapes: [[7], [3, 7, 4]] },
@@ -245,6 +245,16 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
       heavy: true,
     },
     { ...product(257, 300, 511), heavy: true },
+    // Larger than a binding of 128 MiB: cut along the rows, along the batch.
+    { ...product(70001, 500, 2), dtypes: ['float32'], heavy: true },
+    {
+      shapes: [
+        [65537, 23, 2],
+        [65537, 2, 24],
+      ],
+      dtypes: ['float32'],
+      heavy: true,
+    },
   ],
   invalid: [
     {

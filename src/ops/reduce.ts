@@ -22,6 +22,7 @@ import {
 import {
   fixedSubgroups,
   loneGroup,
+  MOST_TURNS,
   overBinding,
   padLeft,
   sharedGroup,
@@ -204,7 +205,9 @@ const simple = (kind: Kind): GpuVariant<ReduceAttrs> => ({
     const walk = { kept: groups.filter((g) => !g.reduced), reduced: groups.filter((g) => g.reduced) };
     // Cut long reductions to few outputs until there is work for the whole device.
     const busy = caps.type === 'cpu' ? 512 : 16384;
-    const wanted = Math.min(Math.ceil(busy / outputs), Math.floor(count / 512), 1024);
+    let wanted = Math.min(Math.ceil(busy / outputs), Math.floor(count / 512), 1024);
+    if (count * perWord(problem.outputs[0]!.dtype) > MOST_TURNS)
+      wanted = Math.max(wanted, Math.ceil(count / MOST_TURNS), 2);
     if (wanted < 2)
       return {
         dispatches: [simpleDispatch(kind, problem, caps, WHOLE, walk, { segments: 1, length: count })],
@@ -240,6 +243,7 @@ function rowsPlan(
   const unit = 4 * perWord(x.dtype); // elements of a vector load
   let segments = Math.max(1, Math.min(Math.ceil(busy / outputs), Math.floor(n / 4096), 256));
   if (n * perOutput > limit) segments = Math.max(segments, Math.ceil((4 * n) / limit));
+  if (n * perOutput > MOST_TURNS * team) segments = Math.max(segments, Math.ceil(n / (MOST_TURNS * team)), 2);
   const length = segments === 1 ? n : Math.ceil(n / segments / unit) * unit;
   segments = Math.ceil(n / length);
   const cut = segments > 1;

@@ -7,6 +7,7 @@ import { defineOp, type GpuVariant, type Problem } from './define.js';
 import {
   fixedSubgroups,
   loneGroup,
+  MOST_TURNS,
   overBinding,
   sharedGroup,
   windowElements,
@@ -40,10 +41,12 @@ function rowsPerLaunch(problem: Problem<SoftmaxAttrs>, caps: Caps): number {
   return outer <= most ? outer : Math.floor(most / step) * step;
 }
 
-function admitsRows(problem: Problem<SoftmaxAttrs>, caps: Caps): string | null {
-  const { inner } = linesOf(problem);
+function admitsRows(problem: Problem<SoftmaxAttrs>, caps: Caps, team: number): string | null {
+  const { n, inner } = linesOf(problem);
   if (problem.outputs[0]!.size === 0) return 'there is nothing to do';
   if (inner !== 1) return 'the axis is not the last';
+  // Three passes, over two rows of halves where they share words.
+  if (8 * n > MOST_TURNS * team) return `rows of ${n} are too long for a team of ${team}`;
   if (rowsPerLaunch(problem, caps) === 0)
     return `a window of rows is larger than a binding of ${caps.maxBindingBytes} bytes`;
   return null;
@@ -74,7 +77,7 @@ function rowsPlan(problem: Problem<SoftmaxAttrs>, caps: Caps, shader: string, te
 
 const subgroup: GpuVariant<SoftmaxAttrs> = {
   name: 'subgroup',
-  admits: (problem, caps) => fixedSubgroups(caps) ?? admitsRows(problem, caps),
+  admits: (problem, caps) => fixedSubgroups(caps) ?? admitsRows(problem, caps, caps.subgroupSize),
   prefers(problem, caps) {
     const { n } = linesOf(problem);
     return n >= 4 * caps.subgroupSize && (caps.type === 'cpu' || n <= 1024);
@@ -84,12 +87,18 @@ const subgroup: GpuVariant<SoftmaxAttrs> = {
 
 const shared: GpuVariant<SoftmaxAttrs> = {
   name: 'shared',
-  admits: admitsRows,
+  admits: (problem, caps) => admitsRows(problem, caps, sharedGroup(caps)),
   prefers: (problem, caps) => caps.type !== 'cpu' && linesOf(problem).n >= 128,
   plan: (problem, caps) => rowsPlan(problem, caps, 'softmax_shared', sharedGroup(caps)),
 };
 
-/** shaders/softmax_lines.comp: maximum and 1 / sum of each line into scratch, then one invocation to an output word. */
+// Stages of shaders/softmax_lines.comp.
+const LINES = 0; // maximum and 1 / sum of each line
+const PARTS = 1; // maximum and sum of each segment of each line
+const JOIN = 2; // segments to lines
+const APPLY = 3; // one invocation to an output word
+
+/** Any axis, any length: one invocation to a line, or to a segment of one where lines are few or long. */
 const simple: GpuVariant<SoftmaxAttrs> = {
   name: 'simple',
   admits: (problem, caps) => overBinding(problem.inputs, caps),
@@ -97,17 +106,38 @@ const simple: GpuVariant<SoftmaxAttrs> = {
     const x = problem.inputs[0]!;
     if (x.size === 0) return { dispatches: [] };
     const { outer, n, inner } = linesOf(problem);
+    const lines = outer * inner;
     const group = loneGroup(caps);
-    const launch = (stage: number, invocations: number): Dispatch => ({
+    const busy = caps.type === 'cpu' ? 512 : 8192;
+    const wanted = Math.max(
+      1,
+      Math.min(Math.ceil(busy / lines), Math.floor(n / 256)),
+      Math.ceil((2 * n) / MOST_TURNS),
+    );
+    const length = Math.ceil(n / wanted);
+    const segments = Math.ceil(n / length);
+    const [forLines, forParts] = [2, 3];
+    const launch = (stage: number, invocations: number, from: number, stats: number): Dispatch => ({
       shader: 'softmax_lines',
       spec: [group, dtypeCode[x.dtype], stage],
-      push: [invocations, x.size, n, inner],
+      push: [invocations, x.size, n, inner, segments, length],
       groups: Math.ceil(invocations / group),
-      binds: [{ operand: 0 }, { operand: 1 }, { operand: 2 }],
+      binds: [
+        { operand: from, write: false },
+        { operand: 1, write: stage === APPLY },
+        { operand: stats, write: stage !== APPLY },
+      ],
     });
+    const apply = launch(APPLY, wordsOf(x), 0, forLines);
+    if (segments === 1)
+      return { scratch: [lines * 8], dispatches: [launch(LINES, lines, 0, forLines), apply] };
     return {
-      scratch: [outer * inner * 8],
-      dispatches: [launch(0, outer * inner), launch(1, wordsOf(x))],
+      scratch: [lines * 8, lines * segments * 8],
+      dispatches: [
+        launch(PARTS, lines * segments, 0, forParts),
+        launch(JOIN, lines, forParts, forLines),
+        apply,
+      ],
     };
   },
 };
