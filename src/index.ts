@@ -1,6 +1,11 @@
 /** The public surface of attn-vk. */
-import { type MemoryReport, runtime } from './runtime/runtime.js';
+import './ops/methods.js';
+import { calibrate } from './ops/calibration.js';
+import { type MemoryReport, runtime, setCalibrator } from './runtime/runtime.js';
 
+export { calibrate } from './ops/calibration.js';
+export * from './ops/index.js';
+export type { Methods } from './ops/methods.js';
 export * from './runtime/errors.js';
 export { type Level, type Logger, setLogger } from './runtime/log.js';
 export type { Route } from './runtime/native.js';
@@ -16,6 +21,8 @@ export type { DType, TypedArray } from './tensor/dtype.js';
 export { keep, scope } from './tensor/scope.js';
 export type { Shape } from './tensor/shape.js';
 export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';
+
+setCalibrator(calibrate);
 
 /** Waits for everything recorded; rejects with the first failure that no read has reported. */
 export const sync = (): Promise<void> => runtime().sync();

@@ -32,29 +32,32 @@ std::optional<Family> family_of(std::string_view name) {
 
 // ---- Curves
 
-void CostModel::Curve::add(double work, double seconds) {
-  const std::pair<double, double> point{std::log(work), std::log(seconds)};
-  auto place = std::lower_bound(points.begin(), points.end(), point.first,
-                                [](const auto& p, double x) { return p.first < x; });
+void CostModel::Curve::fit(std::vector<Point> measured, double overhead) {
+  points.clear();
+  std::sort(measured.begin(), measured.end(), [](const Point& a, const Point& b) {
+    return a.work != b.work ? a.work < b.work : a.seconds < b.seconds;
+  });
   // Measured twice: the faster run had less of the machine's noise in it.
-  if (place != points.end() && place->first == point.first)
-    place->second = std::min(place->second, point.second);
-  else
-    points.insert(place, point);
+  const auto same = [](const Point& a, const Point& b) { return a.work == b.work; };
+  measured.erase(std::unique(measured.begin(), measured.end(), same), measured.end());
+  for (const auto& [work, seconds] : measured) {
+    // What is nearly all overhead says nothing of the rate, unless it is all there is.
+    const double least = 0.1 * seconds, beyond = seconds - overhead;
+    if (beyond >= least || &work == &measured.back().work)
+      points.push_back({std::log(work), std::log(std::max(beyond, least))});
+  }
 }
 
 double CostModel::Curve::at(double work) const {
   if (points.empty() || work <= 0) return 0;
   const double x = std::log(work);
-  const auto& first = points.front();
-  const auto& last = points.back();
-  if (x <= first.first) return std::exp(first.second + (x - first.first));
-  if (x >= last.first) return std::exp(last.second + (x - last.first));
+  const Point &first = points.front(), &last = points.back();
+  if (x <= first.work) return std::exp(first.seconds + (x - first.work));
+  if (x >= last.work) return std::exp(last.seconds + (x - last.work));
   size_t hi = 1;
-  while (points[hi].first < x) hi++;
-  const auto& [x0, y0] = points[hi - 1];
-  const auto& [x1, y1] = points[hi];
-  return std::exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0));
+  while (points[hi].work < x) hi++;
+  const Point &p = points[hi - 1], &q = points[hi];
+  return std::exp(p.seconds + (q.seconds - p.seconds) * (x - p.work) / (q.work - p.work));
 }
 
 // ---- Before calibration
@@ -77,8 +80,7 @@ void CostModel::defaults() {
   *standard_ = {};
   launch_ = {0.2e-6, software_device_ ? 20e-6 : 5e-6};
   latency_ = {10e-6, 30e-6};
-  transfers_ = {};
-  for (auto& curve : transfers_) curve.add(1 << 20, (1 << 20) / (software_device_ ? 8e9 : 20e9));
+  for (auto& curve : transfers_) curve.fit({{1 << 20, (1 << 20) / (software_device_ ? 8e9 : 20e9)}}, 0);
 
   // CPU / Vulkan, element-wise, as seeds/001 measured them: 512x512 4.57, 1024x1024 1.71, 2048x2048 slower.
   // The sizes are those of float32 with two inputs (12 bytes an element), the last of one input (8), so that
@@ -91,46 +93,56 @@ void CostModel::defaults() {
   // Bytes per second of one CPU, by family; gemm is flops per second. Only their ratios matter to the choice.
   constexpr double rates[kFamilies] = {10e9, 3e9, 8e9, 4e9, 4e9, 100e9, 1e9};
   for (size_t f = 0; f < kFamilies; f++) {
-    Curve& cpu = (*standard_)[at(Side::cpu)][f][at(DType::f32)];
-    Curve& gpu = (*standard_)[at(Side::gpu)][f][at(DType::f32)];
+    std::vector<Point> cpu, gpu;
     for (const auto& [bytes, speedup] : points) {
       const double seconds = bytes / rates[f];
-      cpu.add(bytes, seconds);
-      gpu.add(bytes, software_device_        ? 4 * seconds
-                     : f == at(Family::gemm) ? 2 * seconds
-                                             : seconds / speedup);
+      cpu.push_back({bytes, seconds});
+      gpu.push_back({bytes, software_device_        ? 4 * seconds
+                            : f == at(Family::gemm) ? 2 * seconds
+                                                    : seconds / speedup});
     }
+    (*standard_)[at(Side::cpu)][f][at(DType::f32)].fit(cpu, launch_[at(Side::cpu)]);
+    (*standard_)[at(Side::gpu)][f][at(DType::f32)].fit(gpu, launch_[at(Side::gpu)]);
   }
   epoch_++;
   version_++;
 }
 
-void CostModel::calibrate(const Calibration& c) {
+void CostModel::calibrate(const Calibration& given) {
+  Calibration c;  // what of it can be true
+  for (size_t s = 0; s < 2; s++) c.launch[s] = sane(given.launch[s]);
+  for (const auto& p : given.rates)
+    if (positive(p.seconds) && positive(p.family == Family::gemm ? p.flops : p.bytes)) c.rates.push_back(p);
+  for (const auto& p : given.transfers)
+    if (positive(p.seconds) && positive(p.bytes)) c.transfers.push_back(p);
+
   defaults();
-  *measured_ = {};
-  calibration_ = {};
   for (size_t s = 0; s < 2; s++)
-    if (positive(c.launch[s])) calibration_.launch[s] = launch_[s] = c.launch[s];
-  for (const auto& p : c.rates) {
-    if (!positive(p.seconds) || !positive(p.family == Family::gemm ? p.flops : p.bytes)) continue;
-    (*measured_)[at(p.side)][at(p.family)][at(p.dtype)].add(p.family == Family::gemm ? p.flops : p.bytes,
-                                                            p.seconds);
-    calibration_.rates.push_back(p);
-  }
-  Curve copies[2];
-  for (const auto& p : c.transfers) {
-    if (!positive(p.seconds) || !positive(p.bytes)) continue;
-    copies[at(p.direction)].add(p.bytes, p.seconds);
-    calibration_.transfers.push_back(p);
-  }
-  // The smallest copy measured is nearly all latency: no copy takes less.
+    if (c.launch[s] > 0) launch_[s] = c.launch[s];
+  // An op that took less than the launch says that the launch takes less.
+  for (const auto& p : c.rates) launch_[at(p.side)] = std::min(launch_[at(p.side)], p.seconds);
+
+  std::array<std::array<std::array<std::vector<Point>, kDTypes>, kFamilies>, 2> rates;
+  for (const auto& p : c.rates)
+    rates[at(p.side)][at(p.family)][at(p.dtype)].push_back(
+        {p.family == Family::gemm ? p.flops : p.bytes, p.seconds});
+  for (size_t s = 0; s < 2; s++)
+    for (size_t f = 0; f < kFamilies; f++)
+      for (size_t t = 0; t < kDTypes; t++) (*measured_)[s][f][t].fit(std::move(rates[s][f][t]), launch_[s]);
+
+  // The smallest copies are nearly all latency.
+  std::array<std::vector<Point>, 2> copies;
+  for (const auto& p : c.transfers) copies[at(p.direction)].push_back({p.bytes, p.seconds});
   for (size_t d = 0; d < 2; d++) {
-    if (copies[d].points.empty()) continue;
-    latency_[d] = std::exp(copies[d].points.front().second);
-    transfers_[d] = copies[d];
+    if (copies[d].empty()) continue;
+    double least = copies[d][0].seconds;
+    for (const auto& p : copies[d]) least = std::min(least, p.seconds);
+    latency_[d] = copies[d].size() > 1 ? least : std::min(latency_[d], least / 2);
+    transfers_[d].fit(std::move(copies[d]), latency_[d]);
   }
   for (auto& cell : cells_) cell.last = -1;
-  calibrated_ = !calibration_.rates.empty();
+  calibrated_ = !c.rates.empty();
+  calibration_ = std::move(c);
 }
 
 // ---- Estimates
@@ -148,12 +160,12 @@ const CostModel::Curve& CostModel::curve(Family family, DType dtype, Side side, 
 }
 
 double CostModel::curve_seconds(Family family, DType dtype, Side side, double flops, double bytes) const {
-  double t = launch_[at(side)];
-  if (family != Family::gemm) return std::max(t, curve(family, dtype, side).at(bytes));
+  if (family != Family::gemm) return launch_[at(side)] + curve(family, dtype, side).at(bytes);
   Source source;
-  t = std::max(t, curve(family, dtype, side, &source).at(flops));
+  double t = curve(family, dtype, side, &source).at(flops);
   // The defaults keep products on the CPU whatever their shape; a measured rate is bounded by bandwidth too.
-  return source == Source::standard ? t : std::max(t, curve(Family::map, dtype, side).at(bytes));
+  if (source != Source::standard) t = std::max(t, curve(Family::map, dtype, side).at(bytes));
+  return launch_[at(side)] + t;
 }
 
 double CostModel::curve_seconds(const Work& w, Side side) const {
@@ -193,7 +205,7 @@ Source CostModel::source(const Work& w, Side side) const {
 }
 
 double CostModel::transfer(Direction d, double bytes) const {
-  return std::max(latency_[at(d)], transfers_[at(d)].at(bytes));
+  return latency_[at(d)] + transfers_[at(d)].at(bytes);
 }
 
 // ---- Keys and cells

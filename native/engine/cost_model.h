@@ -1,14 +1,14 @@
 // What an op will cost on either side of the machine: the figures behind every routing decision.
 //
-//   t(op, side) = max(launch(side), curve(family, dtype, side)(work))        work = flops for gemm, else
-//   bytes t(gemm)     = max(the above, curve(map)(bytes))                          a thin product is bound by
-//   bandwidth t(transfer) = max(latency, curve(direction)(bytes))
+//   t(op, side) = launch(side) + curve(family, dtype, side)(work)        work = flops for gemm, else bytes
+//   t(gemm)     = launch + max(the curve, curve(map)(bytes))             a thin product is bound by bandwidth
+//   t(transfer) = latency + curve(direction)(bytes)
 //
-// A curve is a set of measured (work, seconds) points, interpolated in log-log; beyond its ends the rate of
-// the end point holds. Where nothing was measured for (family, dtype): the same family in float32, then 'map'
-// by bytes (not for gemm, which would be flattered), then the defaults below. What really ran then corrects
-// the curve: per (op, dtype, log2 work, log2 intensity, side) a cell keeps "work w took s seconds", and the
-// estimate becomes s · curve(work) / curve(w), so that a cell serves its whole bucket.
+// A curve is what measured points (work, seconds) take beyond the launch, interpolated in log-log; outside
+// its ends the rate of the end point holds. Where nothing was measured for (family, dtype): the same family
+// in float32, then 'map' by bytes (not for gemm, which would be flattered), then the defaults below. What
+// really ran then corrects the curve: per (op, dtype, log2 work, log2 intensity, side) a cell keeps "work w
+// took s seconds", and the estimate becomes s · t(work) / t(w), so that a cell serves its whole bucket.
 //
 // How asynchronous execution is modelled. One executor thread runs a block in order. A CPU op occupies that
 // thread for its whole time; a GPU op is recorded there (about 1 µs, part of its launch) and runs later on
@@ -150,10 +150,13 @@ class CostModel {
   uint32_t version() const { return version_; }
 
  private:
-  struct Curve {  // points sorted by work, in natural logarithms
-    std::vector<std::pair<double, double>> points;
+  struct Point {
+    double work, seconds;
+  };
+  struct Curve {  // seconds beyond `overhead`: points sorted by work, in natural logarithms
+    std::vector<Point> points;
     double at(double work) const;
-    void add(double work, double seconds);
+    void fit(std::vector<Point> measured, double overhead);
   };
   struct Seen {  // one side of a cell: work of (flops, bytes) takes `seconds`
     double flops = 0, bytes = 0, seconds = 0;

@@ -118,7 +118,10 @@ void Executor::run(Submission& submission) {
         }
         release_after(instruction);
       }
-      if (device_) submission.barrier ? device_->finish() : device_->submit();
+      if (device_) {
+        submission.barrier ? device_->finish() : device_->submit();
+        end_gpu_interval(submission.barrier);
+      }
       if (submission.barrier) check_faults();
     } catch (...) {
       if (!failure) failure = describe_failure("");
@@ -167,6 +170,7 @@ void Executor::read(int32_t id, const ReadTarget& target) {
     if (!b.on_host) counters_.downloads++;
     std::memcpy(target.data, buffers_.to_host(id), bytes);
   }
+  if (device_) end_gpu_interval(true);
   check_faults();
 }
 
@@ -180,8 +184,10 @@ void Executor::run_op(const Instruction& instruction, Side side) {
   if (!failure) {
     try {
       if (side == Side::gpu) {
+        note_gpu_op(p);
         run_on_gpu(p, instruction.operands, router_.model().seconds(p.work, Side::gpu));
       } else {
+        interval_clean_ = false;
         run_on_cpu(p, instruction.operands);
       }
       return;
@@ -191,6 +197,39 @@ void Executor::run_op(const Instruction& instruction, Side side) {
     }
   }
   for (size_t i = 0; i < outputs.size(); i++) buffers_.fail(outputs[i], p.outputs[i].bytes, failure);
+}
+
+void Executor::note_gpu_op(Prepared& p) {
+  if (route_ != Route::automatic) return;
+  if (interval_.empty()) {
+    interval_start_ = std::chrono::steady_clock::now();
+    interval_clean_ = true;
+  }
+  if (p.runs[static_cast<size_t>(Side::gpu)]++ == 0) interval_clean_ = false;  // its pipeline is compiled now
+  interval_.push_back(&p);
+}
+
+// What a batch of GPU ops took, shared out in proportion to the estimates: the model learns from what ran without
+// a time stamp around every launch. Batches that held anything else teach nothing.
+void Executor::end_gpu_interval(bool finished) {
+  if (interval_.empty()) return;
+  if (finished && interval_clean_) {
+    CostModel& model = router_.model();
+    const double elapsed =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - interval_start_).count() -
+        model.transfer(Direction::download, 0);
+    double expected = 0;
+    for (const Prepared* p : interval_) expected += model.seconds(p->work, Side::gpu);
+    if (elapsed > 0 && expected > 0) {
+      const double scale = elapsed / expected;
+      std::vector<std::pair<const Prepared*, double>> seen;  // before any estimate moves
+      for (const Prepared* p : interval_)
+        if (seen.empty() || seen.back().first != p)
+          seen.emplace_back(p, scale * model.seconds(p->work, Side::gpu));
+      for (const auto& [p, seconds] : seen) router_.observe(*p, Side::gpu, seconds);
+    }
+  }
+  interval_.clear();
 }
 
 void Executor::run_on_cpu(Prepared& p, std::span<const int32_t> operands) {
@@ -223,7 +262,10 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
     if (!d.pipeline) d.pipeline = device_->pipeline(d.shader, d.spec);
   memories_.clear();
   for (size_t i = 0; i < p.inputs.size(); i++) {
-    if (!buffers_.at(operands[i]).on_device) counters_.uploads++;
+    if (!buffers_.at(operands[i]).on_device) {
+      counters_.uploads++;
+      interval_clean_ = false;
+    }
     memories_.push_back(buffers_.to_device(operands[i]));
   }
   for (size_t i = 0; i < p.outputs.size(); i++)

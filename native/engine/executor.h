@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -94,6 +95,8 @@ class Executor {
   void release_after(const Instruction&);
   void read(int32_t buffer, const ReadTarget&);
   void take_prepared(Submission&);
+  void note_gpu_op(Prepared&);
+  void end_gpu_interval(bool finished);
   void choose_sides();
   void check_faults();
 
@@ -116,6 +119,11 @@ class Executor {
   vulkan::Memory* fault_ = nullptr;
   std::string fault_op_;  // an op since the last check that may have written fault words
   std::unordered_set<std::string> warned_;
+
+  // GPU ops since the device was last idle: timed together when the next read waits for them.
+  std::vector<Prepared*> interval_;
+  std::chrono::steady_clock::time_point interval_start_;
+  bool interval_clean_ = false;  // nothing but warm GPU ops happened meanwhile
 
   std::mutex mutex_;
   std::condition_variable wake_;

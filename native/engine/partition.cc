@@ -1,6 +1,7 @@
 #include "partition.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -47,15 +48,41 @@ void Partitioner::partition(const Block& block, CostModel& model, std::vector<Si
     cheaper = cheaper || costs_[2 * i + 1] < costs_[2 * i];
   }
   const auto device_only = [](const BlockBuffer& b) { return b.device && !b.host; };
-  if (possible && (cheaper || std::any_of(block.buffers.begin(), block.buffers.end(), device_only))) {
+  const bool graph =
+      possible && (cheaper || std::any_of(block.buffers.begin(), block.buffers.end(), device_only));
+  if (graph && !remembered(block, model, out)) {
     cuts_++;
     build(block, model);
     max_flow();
-    mark_gpu();
     for (size_t i = 0; i < n; i++)
       if (level_[i + 2] != kNone) out[i] = Side::gpu;
+    memory_[block_hash_] = out;
   }
   for (size_t i = 0; i < n; i++) model.chose(*block.nodes[i].work, out[i]);
+}
+
+// Looks the block up by a hash of all that its cut depends on; leaves the hash in block_hash_.
+bool Partitioner::remembered(const Block& block, const CostModel& model, std::vector<Side>& out) {
+  constexpr size_t kMost = 256;
+  if (memory_version_ != model.version() || memory_.size() >= kMost) memory_.clear();
+  memory_version_ = model.version();
+  uint64_t h = block.nodes.size();
+  const auto mix = [&h](uint64_t x) {
+    h = (h ^ x) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 29;
+  };
+  for (const auto& node : block.nodes) {
+    const Work& w = *node.work;
+    mix(uint64_t(w.cell) << 32 | uint64_t(node.inputs) << 17 | uint64_t(node.outputs) << 1 | w.gpu_possible);
+    mix(std::bit_cast<uint64_t>(w.amount()));
+    for (uint32_t k = 0; k < uint32_t(node.inputs) + node.outputs; k++) mix(block.operands[node.first + k]);
+  }
+  for (const auto& b : block.buffers) mix(b.bytes << 3 | b.host << 2 | b.device << 1 | b.read);
+  block_hash_ = h;
+  const auto found = memory_.find(h);
+  if (found == memory_.end() || found->second.size() != out.size()) return false;
+  out = found->second;
+  return true;
 }
 
 // ---- The graph
@@ -65,27 +92,66 @@ uint32_t Partitioner::add_vertex() {
   return static_cast<uint32_t>(head_.size() - 1);
 }
 
-void Partitioner::add_arc(uint32_t from, uint32_t to, int64_t capacity) {
+void Partitioner::add_arc(uint32_t from, uint32_t to, int64_t capacity, int64_t back) {
   arcs_.push_back({to, head_[from], capacity});
   head_[from] = static_cast<uint32_t>(arcs_.size() - 1);
-  arcs_.push_back({from, head_[to], 0});
+  arcs_.push_back({from, head_[to], back});
   head_[to] = static_cast<uint32_t>(arcs_.size() - 1);
 }
 
-void Partitioner::want(Value& value, const BlockBuffer& buffer, const CostModel& model, uint32_t reader) {
-  if (value.maker == kNone || value.maker == reader) return;
-  const double bytes = static_cast<double>(buffer.bytes);
-  if (value.maker != kSink && reader != kSource) {
+// Names the value behind each operand and counts its readers.
+void Partitioner::follow(const Block& block) {
+  values_.clear();
+  value_of_.clear();
+  operand_value_.resize(block.operands.size());
+  const auto read = [this](uint32_t value, uint32_t reader) {
+    Value& v = values_[value];
+    v.readers += v.last_reader != reader;  // twice by one instruction is once
+    v.last_reader = reader;
+    return value;
+  };
+  const auto fresh = [this](uint32_t maker, uint32_t buffer) {
+    values_.push_back({maker, buffer, kNone, 0, kNone, kNone});
+    return static_cast<uint32_t>(values_.size() - 1);
+  };
+  for (uint32_t b = 0; b < block.buffers.size(); b++) {
+    const BlockBuffer& buffer = block.buffers[b];
+    value_of_.push_back(fresh(buffer.host == buffer.device ? kNone : buffer.host ? kSource : kSink, b));
+  }
+  for (uint32_t i = 0; i < block.nodes.size(); i++) {
+    const BlockNode& node = block.nodes[i];
+    uint32_t k = node.first;
+    for (; k < node.first + node.inputs; k++) operand_value_[k] = read(value_of_[block.operands[k]], i + 2);
+    for (; k < node.first + node.inputs + node.outputs; k++)
+      value_of_[block.operands[k]] = operand_value_[k] = fresh(i + 2, block.operands[k]);
+  }
+  for (uint32_t b = 0; b < block.buffers.size(); b++)
+    if (block.buffers[b].read) read(value_of_[b], kSource);
+}
+
+void Partitioner::want(Value& value, const Block& block, const CostModel& model, uint32_t reader) {
+  const bool done = value.readers == 1 && value.last_reader == kNone;  // named twice by its one reader
+  if (value.maker == kNone || done) return;
+  const double bytes = static_cast<double>(block.buffers[value.buffer].bytes);
+  const bool upload = value.maker != kSink && reader != kSource, download = value.maker != kSource;
+  const auto cost = [&](Direction d) { return picoseconds(model.transfer(d, bytes)); };
+  if (value.readers == 1) {
+    add_arc(value.maker, reader, upload ? cost(Direction::upload) : 0,
+            download ? cost(Direction::download) : 0);
+    value.last_reader = kNone;
+    return;
+  }
+  if (upload) {
     if (value.up == kNone) {
       value.up = add_vertex();
-      add_arc(value.maker, value.up, picoseconds(model.transfer(Direction::upload, bytes)));
+      add_arc(value.maker, value.up, cost(Direction::upload));
     }
     add_arc(value.up, reader, kInfinite);
   }
-  if (value.maker != kSource) {
+  if (download) {
     if (value.down == kNone) {
       value.down = add_vertex();
-      add_arc(value.down, value.maker, picoseconds(model.transfer(Direction::download, bytes)));
+      add_arc(value.down, value.maker, cost(Direction::download));
     }
     add_arc(reader, value.down, kInfinite);
   }
@@ -99,47 +165,43 @@ void Partitioner::build(const Block& block, const CostModel& model) {
   for (size_t i = 0; i < block.nodes.size(); i++) {
     const uint32_t v = add_vertex();
     // Only the difference of the two sides decides; the smaller is paid in any case.
-    if (!block.nodes[i].work->gpu_possible) {
-      add_arc(kSource, v, kInfinite);
-      continue;
-    }
     const int64_t cpu = picoseconds(costs_[2 * i]), gpu = picoseconds(costs_[2 * i + 1]);
-    if (gpu > cpu) add_arc(kSource, v, gpu - cpu);
-    if (cpu > gpu) add_arc(v, kSink, cpu - gpu);
+    if (!block.nodes[i].work->gpu_possible)
+      add_arc(kSource, v, kInfinite);
+    else if (gpu > cpu)
+      add_arc(kSource, v, gpu - cpu);
+    else if (cpu > gpu)
+      add_arc(v, kSink, cpu - gpu);
   }
-  values_.clear();
-  for (const auto& b : block.buffers)
-    values_.push_back({b.host == b.device ? kNone : b.host ? kSource : kSink, kNone, kNone});
-  for (size_t i = 0; i < block.nodes.size(); i++) {
-    const BlockNode& node = block.nodes[i];
-    const uint32_t v = static_cast<uint32_t>(i + 2);
-    for (uint32_t k = 0; k < node.inputs; k++) {
-      const uint32_t b = block.operands[node.first + k];
-      want(values_[b], block.buffers[b], model, v);
-    }
-    for (uint32_t k = 0; k < node.outputs; k++)
-      values_[block.operands[node.first + node.inputs + k]] = {v, kNone, kNone};
-  }
-  for (size_t b = 0; b < block.buffers.size(); b++)
-    if (block.buffers[b].read) want(values_[b], block.buffers[b], model, kSource);
+  follow(block);
+  for (uint32_t i = 0; i < block.nodes.size(); i++)
+    for (uint32_t k = 0; k < block.nodes[i].inputs; k++)
+      want(values_[operand_value_[block.nodes[i].first + k]], block, model, i + 2);
+  for (uint32_t b = 0; b < block.buffers.size(); b++)
+    if (block.buffers[b].read) want(values_[value_of_[b]], block, model, kSource);
 }
 
 // ---- Maximum flow (Dinic): shortest augmenting paths, all of one length at a time
 
+// Distances to the sink, as far out as the source. When the source is out of reach the search has seen all
+// that can still reach the sink: the GPU's share, in the one of all minimum cuts that leaves most work on the
+// CPU.
 bool Partitioner::levels() {
   level_.assign(head_.size(), kNone);
   queue_.clear();
-  queue_.push_back(kSource);
-  level_[kSource] = 0;
+  queue_.push_back(kSink);
+  level_[kSink] = 0;
   for (size_t next = 0; next < queue_.size(); next++) {
     const uint32_t v = queue_[next];
     for (uint32_t a = head_[v]; a != kNone; a = arcs_[a].next) {
-      if (arcs_[a].capacity == 0 || level_[arcs_[a].to] != kNone) continue;
-      level_[arcs_[a].to] = level_[v] + 1;
-      queue_.push_back(arcs_[a].to);
+      const uint32_t from = arcs_[a].to;
+      if (arcs_[a ^ 1].capacity == 0 || level_[from] != kNone) continue;
+      level_[from] = level_[v] + 1;
+      if (from == kSource) return true;
+      queue_.push_back(from);
     }
   }
-  return level_[kSink] != kNone;
+  return false;
 }
 
 void Partitioner::max_flow() {
@@ -166,7 +228,7 @@ void Partitioner::max_flow() {
         continue;
       }
       uint32_t& a = cursor_[v];
-      while (a != kNone && (arcs_[a].capacity == 0 || level_[arcs_[a].to] != level_[v] + 1))
+      while (a != kNone && (arcs_[a].capacity == 0 || level_[arcs_[a].to] != level_[v] - 1))
         a = arcs_[a].next;
       if (a != kNone) {
         path_.push_back(a);
@@ -180,21 +242,6 @@ void Partitioner::max_flow() {
       }
     }
   }
-}
-
-// Of all minimum cuts the one with most work on the CPU: the GPU gets what can still reach the sink.
-void Partitioner::mark_gpu() {
-  level_.assign(head_.size(), kNone);
-  queue_.clear();
-  queue_.push_back(kSink);
-  level_[kSink] = 0;
-  for (size_t next = 0; next < queue_.size(); next++)
-    for (uint32_t a = head_[queue_[next]]; a != kNone; a = arcs_[a].next) {
-      const uint32_t from = arcs_[a].to;
-      if (arcs_[a ^ 1].capacity == 0 || level_[from] != kNone) continue;
-      level_[from] = 0;
-      queue_.push_back(from);
-    }
 }
 
 }  // namespace attn

@@ -7,14 +7,13 @@
 //   s -> i  t(i, gpu)     cut when i runs on the GPU         i -> t  t(i, cpu)   cut when i runs on the CPU
 //   c -> d ∞, d -> p  D(b)   for p making b and each c reading it: cut when p is on the GPU and some c on the
 //   CPU p -> u  U(b), u -> c ∞   likewise for the upload
-// A buffer from outside has s or t in place of p, a host read has s in place of c. So the choice is exact for
-// the model.
+// With one reader the two vertices fold into one arc each way between p and c. A buffer from outside has s or
+// t in place of p, a host read has s in place of c. So the choice is exact for the model.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <string>
-#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "cost_model.h"
@@ -73,14 +72,15 @@ void for_each_copy(const Block& block, std::span<const Side> sides, OnCopy&& on_
 // Infinite where an instruction is on a side that cannot run it.
 double cost_of(const Block&, const CostModel&, std::span<const Side>);
 
-// Keeps its scratch between blocks: no allocation once it has seen a block as large.
+// Keeps its scratch between blocks: no allocation once it has seen a block as large. A training loop sends
+// the same block again and again: its cut (up to 1 µs an instruction) is remembered until an estimate moves.
 class Partitioner {
  public:
   // Fills `out` with one side per node and tells the model what was chosen.
   // All nodes at least as cheap on the CPU and nothing valid on the device alone: done in one pass, no graph.
   void partition(const Block&, CostModel&, std::vector<Side>& out);
 
-  uint64_t cuts() const { return cuts_; }  // blocks that needed a graph
+  uint64_t cuts() const { return cuts_; }  // blocks for which a graph was cut
 
  private:
   struct Arc {
@@ -89,21 +89,26 @@ class Partitioner {
   };
   // One value of a buffer: what an instruction wrote, or what came from outside.
   struct Value {
-    uint32_t maker, up, down;  // vertices; up and down are made when a reader on the other side is possible
+    uint32_t maker, buffer, last_reader, readers;
+    uint32_t up, down;  // vertices d and u, made when wanted
   };
   uint32_t add_vertex();
-  void add_arc(uint32_t from, uint32_t to, int64_t capacity);
+  void add_arc(uint32_t from, uint32_t to, int64_t capacity, int64_t back = 0);
+  bool remembered(const Block&, const CostModel&, std::vector<Side>& out);
   void build(const Block&, const CostModel&);
-  void want(Value&, const BlockBuffer&, const CostModel&, uint32_t reader);
+  void follow(const Block&);
+  void want(Value&, const Block&, const CostModel&, uint32_t reader);
   void max_flow();
   bool levels();
-  void mark_gpu();
 
   std::vector<Arc> arcs_;
   std::vector<uint32_t> head_, cursor_, level_, queue_, path_;
   std::vector<double> costs_;  // cpu, gpu of each node
   std::vector<Value> values_;
-  uint64_t cuts_ = 0;
+  std::vector<uint32_t> value_of_, operand_value_;          // of a buffer now; of each operand
+  std::unordered_map<uint64_t, std::vector<Side>> memory_;  // by block, for the estimates of memory_version_
+  uint64_t block_hash_ = 0, cuts_ = 0;
+  uint32_t memory_version_ = 0;
 };
 
 }  // namespace attn

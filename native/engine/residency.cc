@@ -48,7 +48,7 @@ const void* Residency::to_host(int32_t id) {
   Buffer& b = at(id);
   if (b.on_host) return b.host;
   if (void* mapped = device_->mapped(b.memory)) {
-    device_->finish();
+    device_->wait(b.memory);
     b.host = mapped;
   } else {
     b.block = pool_.allocate(b.bytes);

@@ -53,7 +53,7 @@ void Router::add(Prepared& p) {
 
 void Router::calibrate(const Calibration& calibration) {
   model_.calibrate(calibration);
-  data_.calibration = calibration;
+  data_.calibration = model_.calibration();  // less what cannot be true
   dirty_ = true;
   save();
 }

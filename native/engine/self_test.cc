@@ -69,23 +69,24 @@ class Trial {
   std::vector<int32_t> ids_;
 };
 
-// Median seconds of one run within a batch, over several batches.
+// Seconds of one run within a batch: the lower quartile over several batches (noise only ever adds).
 double time_batches(double budget, const std::function<void(int)>& batch) {
   batch(1);  // compiles, allocates
   const auto first = Clock::now();
   batch(1);
   const double once = std::max(since(first), 1e-7);
-  const int runs = static_cast<int>(std::clamp(budget / 5 / once, 1.0, 64.0));
+  const int runs = static_cast<int>(std::clamp(budget / 8 / once, 1.0, 64.0));
   std::vector<double> samples;
   const auto start = Clock::now();
-  while (samples.size() < 3 || (samples.size() < 9 && since(start) < budget)) {
+  while (samples.size() < 3 || (samples.size() < 12 && since(start) < budget)) {
     const auto begin = Clock::now();
     batch(runs);
     samples.push_back(since(begin) / runs);
     if (since(start) > 2 * budget) break;
   }
-  std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
-  return samples[samples.size() / 2];
+  const auto quartile = samples.begin() + static_cast<ptrdiff_t>(samples.size() / 4);
+  std::nth_element(samples.begin(), quartile, samples.end());
+  return *quartile;
 }
 
 }  // namespace
@@ -137,6 +138,15 @@ Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, do
     }
   }
   if (!device) return result;
+
+  // A download waits for what was submitted before it, so each one here follows the smallest op there is: that wait,
+  // less the op, is the latency of going back to the CPU.
+  Prepared* smallest = nullptr;
+  for (const int32_t id : prepared) {
+    Prepared& p = executor.prepared(id);
+    if (p.work.gpu_possible && (!smallest || p.bytes < smallest->bytes)) smallest = &p;
+  }
+  const double launch = result.launch[static_cast<size_t>(Side::gpu)];
   std::vector<char> host(4 << 20);
   for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
     vulkan::Memory* memory = device->allocate(bytes);
@@ -144,9 +154,16 @@ Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, do
                                   for (int i = 0; i < runs; i++) device->upload(memory, 0, host.data(), bytes);
                                   device->finish();
                                 })});
-    result.transfers.push_back({Direction::download, static_cast<double>(bytes), time_batches(share, [&](int runs) {
-                                  for (int i = 0; i < runs; i++) device->download(memory, 0, host.data(), bytes);
-                                })});
+    if (smallest) {
+      Trial trial(executor, *smallest);
+      const double seconds = time_batches(share, [&](int runs) {
+        for (int i = 0; i < runs; i++) {
+          trial.run(Side::gpu);
+          device->download(memory, 0, host.data(), bytes);
+        }
+      });
+      result.transfers.push_back({Direction::download, static_cast<double>(bytes), std::max(seconds - launch, 1e-7)});
+    }
     device->release(memory);
   }
   return result;

@@ -9,19 +9,24 @@ namespace {
 
 const char* type_name(vk::PhysicalDeviceType type) {
   switch (type) {
-    case vk::PhysicalDeviceType::eDiscreteGpu: return "discrete";
-    case vk::PhysicalDeviceType::eIntegratedGpu: return "integrated";
-    case vk::PhysicalDeviceType::eVirtualGpu: return "virtual";
-    case vk::PhysicalDeviceType::eCpu: return "cpu";
-    default: return "other";
+    case vk::PhysicalDeviceType::eDiscreteGpu:
+      return "discrete";
+    case vk::PhysicalDeviceType::eIntegratedGpu:
+      return "integrated";
+    case vk::PhysicalDeviceType::eVirtualGpu:
+      return "virtual";
+    case vk::PhysicalDeviceType::eCpu:
+      return "cpu";
+    default:
+      return "other";
   }
 }
 
 std::vector<std::string> subgroup_names(vk::SubgroupFeatureFlags flags) {
   using Bit = vk::SubgroupFeatureFlagBits;
   constexpr std::pair<Bit, const char*> names[] = {
-      {Bit::eBasic, "basic"},     {Bit::eVote, "vote"},       {Bit::eArithmetic, "arithmetic"},
-      {Bit::eBallot, "ballot"},   {Bit::eShuffle, "shuffle"}, {Bit::eShuffleRelative, "shuffleRelative"},
+      {Bit::eBasic, "basic"},         {Bit::eVote, "vote"},       {Bit::eArithmetic, "arithmetic"},
+      {Bit::eBallot, "ballot"},       {Bit::eShuffle, "shuffle"}, {Bit::eShuffleRelative, "shuffleRelative"},
       {Bit::eClustered, "clustered"}, {Bit::eQuad, "quad"}};
   std::vector<std::string> out;
   for (const auto& [bit, name] : names)
@@ -62,7 +67,8 @@ std::string why_unusable(const Caps& caps, bool has_queue) {
   if (caps.max_push_bytes < 128)
     return "it takes " + std::to_string(caps.max_push_bytes) + " bytes of push constants, 128 are needed";
   if (caps.offset_alignment > 256)
-    return "buffer offsets must be multiples of " + std::to_string(caps.offset_alignment) + ", at most 256 is handled";
+    return "buffer offsets must be multiples of " + std::to_string(caps.offset_alignment) +
+           ", at most 256 is handled";
   return {};
 }
 
@@ -83,7 +89,8 @@ Caps read_caps(const vk::raii::PhysicalDevice& device, uint32_t index) {
   std::copy_n(limits.maxComputeWorkGroupSize.begin(), 3, caps.max_group_size);
   std::copy_n(limits.maxComputeWorkGroupCount.begin(), 3, caps.max_group_count);
   caps.shared_bytes = limits.maxComputeSharedMemorySize;
-  caps.max_bindings = std::min(limits.maxPerStageDescriptorStorageBuffers, limits.maxDescriptorSetStorageBuffers);
+  caps.max_bindings =
+      std::min(limits.maxPerStageDescriptorStorageBuffers, limits.maxDescriptorSetStorageBuffers);
   caps.max_push_bytes = limits.maxPushConstantsSize;
   caps.max_binding_bytes = limits.maxStorageBufferRange;
   caps.offset_alignment = limits.minStorageBufferOffsetAlignment;

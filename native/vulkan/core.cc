@@ -43,7 +43,8 @@ Core::Core(const Options& wanted)
     : options(wanted), fault(Fault::parse(fault_text(wanted))), context(loader_entry()) {
   try {
     if (options.validate && !has_layer(context, kValidationLayer))
-      throw Error("ATTN_DEVICE", std::string("validation was asked for, but there is no layer ") + kValidationLayer,
+      throw Error("ATTN_DEVICE",
+                  std::string("validation was asked for, but there is no layer ") + kValidationLayer,
                   "install vulkan-validationlayers");
     instance = make_instance(context, options.validate, messages, Hear::validation);
     if (options.validate)
@@ -65,7 +66,8 @@ Core::Core(const Options& wanted)
     memory_budget = has_extension(offered, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     if (memory_budget) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     // A device that offers it (MoltenVK) insists that it be enabled.
-    if (has_extension(offered, "VK_KHR_portability_subset")) extensions.push_back("VK_KHR_portability_subset");
+    if (has_extension(offered, "VK_KHR_portability_subset"))
+      extensions.push_back("VK_KHR_portability_subset");
 
     Family chosen{};
     find_family(physical, chosen);
@@ -95,17 +97,26 @@ Core::Core(const Options& wanted)
   }
 }
 
+Core::~Core() {
+  queue = nullptr;
+  device = nullptr;
+  for (const std::string& text : messages.take()) warn("validation: " + text);
+}
+
 void Core::throw_lost() const {
-  throw Error("ATTN_DEVICE_LOST", lost, "its memory is gone: open the device again and load the last checkpoint");
+  throw Error("ATTN_DEVICE_LOST", lost,
+              "its memory is gone: open the device again and load the last checkpoint");
 }
 
 void Core::raise(const char* doing, const vk::SystemError& error) {
   const auto code = static_cast<vk::Result>(error.code().value());
   if (code == vk::Result::eErrorDeviceLost) {
-    lost = "device " + caps.name + " was lost during " + doing + (in_flight ? "; in flight: " + in_flight() : "");
+    lost = "device " + caps.name + " was lost during " + doing + " (" + error.what() + ")";
+    if (in_flight) lost += "; in flight: " + in_flight();
     throw_lost();
   }
-  const bool memory = code == vk::Result::eErrorOutOfDeviceMemory || code == vk::Result::eErrorOutOfHostMemory;
+  const bool memory =
+      code == vk::Result::eErrorOutOfDeviceMemory || code == vk::Result::eErrorOutOfHostMemory;
   throw Error(memory ? "ATTN_OUT_OF_MEMORY" : "ATTN_DEVICE",
               std::string(doing) + " failed on " + caps.name + ": " + error.what());
 }

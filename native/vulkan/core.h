@@ -8,7 +8,8 @@
 
 namespace attn::vulkan {
 
-// Failures on demand, for tests: Options::fault, else the environment's ATTN_VK_FAULT, a comma-separated list of
+// Failures on demand, for tests: Options::fault, else the environment's ATTN_VK_FAULT, a comma-separated list
+// of
 //   oom        every slab allocation fails as if the driver had refused     oom:<n>  only the n-th one does
 //   lost:<n>   the n-th submit finds the device lost
 //   staged     memory is treated as not host-visible     rebar    as host-visible but not cached
@@ -32,10 +33,11 @@ struct Core {
   uint32_t family = 0;
   bool memory_budget = false;  // VK_EXT_memory_budget is there
   Stats stats{};
-  std::string lost;                        // set once, when the device is lost: all that can be said afterwards
+  std::string lost;  // set once, when the device is lost: all that can be said afterwards
   std::function<std::string()> in_flight;  // what the queue was doing, for that message
 
   explicit Core(const Options&);  // throws ATTN_DEVICE
+  ~Core();  // what validation says of the closing goes to Options::warn, as nobody can ask for it any more
 
   void warn(const std::string& text) const {
     if (options.warn) options.warn(text);

@@ -19,7 +19,9 @@ class OpenDevice final : public Device {
   Memory* allocate(uint64_t bytes) override {
     return core_.guarded("allocation", [&] { return slabs_->allocate(bytes); });
   }
-  void release(Memory* memory) override { slabs_->release(memory); }  // also on a lost device: only books are kept
+  void release(Memory* memory) override {
+    slabs_->release(memory);
+  }  // also on a lost device: only books are kept
   void upload(Memory* memory, uint64_t offset, const void* source, uint64_t bytes) override {
     core_.guarded("upload", [&] { stream_->upload(memory, offset, source, bytes); });
   }
@@ -27,13 +29,17 @@ class OpenDevice final : public Device {
     core_.guarded("download", [&] { stream_->download(memory, offset, target, bytes); });
   }
   void* mapped(Memory* memory) override {
+    if (!memory->slab) throw Error("ATTN_INTERNAL", "released device memory was mapped");
     return core_.caps.unified ? memory->slab->host + memory->offset : nullptr;
+  }
+  void wait(Memory* memory) override {
+    core_.guarded("wait", [&] { stream_->wait_for_writes(memory, 0, memory->bytes); });
   }
   Pipeline* pipeline(std::string_view shader, std::span<const uint32_t> spec) override {
     return core_.guarded("pipeline creation", [&] { return pipelines_->get(shader, spec); });
   }
-  void dispatch(Pipeline* pipeline, std::span<const Binding> bindings, std::span<const uint32_t> push, uint64_t groups,
-                double seconds) override {
+  void dispatch(Pipeline* pipeline, std::span<const Binding> bindings, std::span<const uint32_t> push,
+                uint64_t groups, double seconds) override {
     core_.guarded("dispatch", [&] { stream_->dispatch(pipeline, bindings, push, groups, seconds); });
   }
   void submit() override {

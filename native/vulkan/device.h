@@ -1,8 +1,9 @@
 // The Vulkan backend as the engine sees it: no Vulkan type crosses this header.
 //
 // One Device = one logical device, one queue, one in-order stream, used from one thread (the executor's).
-// Nothing here waits unless its comment says so. Every failure is an attn::Error:
-// ATTN_DEVICE (cannot be opened), ATTN_OUT_OF_MEMORY, ATTN_DEVICE_LOST, ATTN_INTERNAL.
+// Nothing here waits unless its comment says so, but for two cases: dispatch and submit once the host is
+// eight submits ahead of the queue, allocate before it gives up for want of room. Every failure is an
+// attn::Error: ATTN_DEVICE (cannot be opened), ATTN_OUT_OF_MEMORY, ATTN_DEVICE_LOST, ATTN_INTERNAL.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ struct Caps {
   uint32_t max_invocations = 0, max_group_size[3] = {}, max_group_count[3] = {};
   uint32_t shared_bytes = 0, max_bindings = 0, max_push_bytes = 0;
   uint64_t max_binding_bytes = 0, offset_alignment = 0, max_allocation_bytes = 0, heap_bytes = 0;
-  bool unified = false, float16 = false, storage16 = false, timeline_semaphore = false, cooperative_matrix = false;
+  bool unified = false, float16 = false, storage16 = false, timeline_semaphore = false,
+       cooperative_matrix = false;
   double timestamp_period_ns = 0;
   std::string unusable;  // why it cannot be used
 };
@@ -36,8 +38,8 @@ struct Caps {
 struct Survey {
   bool loader = false;
   std::string loader_path, loader_version, loader_error;
-  std::vector<std::string> drivers;   // ICD manifests that the loader would read, with what is wrong with them
-  std::vector<std::string> layers;    // instance layers that matter (validation)
+  std::vector<std::string> drivers;  // ICD manifests that the loader would read, with what is wrong with them
+  std::vector<std::string> layers;   // instance layers that matter (validation)
   std::vector<std::string> attempts;  // what was tried and how it ended, in order
   std::vector<Caps> devices;
 };
@@ -52,7 +54,8 @@ struct Options {
   uint64_t memory_budget = 0;  // bytes; 0: a share of the heap (VK_EXT_memory_budget where there is one)
   uint64_t pool_limit = 0;     // bytes of free slabs kept; 0: a default share
   std::function<void(const std::string&)> warn{};  // corrupt cache file and the like
-  std::string fault{};  // failures on demand, for tests: core.h lists them; empty: the environment's ATTN_VK_FAULT
+  std::string
+      fault{};  // failures on demand, for tests: core.h lists them; empty: the environment's ATTN_VK_FAULT
 };
 
 struct Memory;    // a range of a slab; opaque to the engine
@@ -76,19 +79,24 @@ class Device {
 
   virtual const Caps& caps() const = 0;
 
-  // Memory of at least `bytes` (padded to 64). Released memory may be handed out again at once: the stream
+  // Memory of at least `bytes` (padded to 256). Released memory may be handed out again at once: the stream
   // orders what the GPU does to it, and upload() waits or stages where the GPU is not yet done with it.
   virtual Memory* allocate(uint64_t bytes) = 0;
   virtual void release(Memory*) = 0;
 
-  // Host bytes to device, in stream order; `source` may be reused when it returns.
+  // Host bytes to device, in stream order; `source` may be reused when it returns. Waits where more than the
+  // staging holds goes to memory that the queue still uses, or that the host does not see.
   virtual void upload(Memory*, uint64_t offset, const void* source, uint64_t bytes) = 0;
   // Submits, waits for everything that touches the memory, copies out.
   virtual void download(Memory*, uint64_t offset, void* target, uint64_t bytes) = 0;
-  // The memory as the CPU sees it where memory is unified, else nullptr. Valid to read after finish().
+  // The memory as the CPU sees it where memory is unified, else nullptr. Valid to read after wait() or
+  // finish().
   virtual void* mapped(Memory*) = 0;
+  // Submits if need be, and waits for the work that writes the memory: what comes after it runs on.
+  virtual void wait(Memory*) = 0;
 
-  // Compiled on first use and kept; throws ATTN_INTERNAL on an unknown shader, ATTN_DEVICE where the driver refuses.
+  // Compiled on first use and kept; throws ATTN_INTERNAL on an unknown shader, ATTN_DEVICE where the driver
+  // refuses.
   virtual Pipeline* pipeline(std::string_view shader, std::span<const uint32_t> spec) = 0;
 
   // Records one launch: folds `groups` past the device's grid limit, adds a barrier when a binding's range
@@ -103,7 +111,7 @@ class Device {
   virtual void finish() = 0;
 
   virtual Stats stats() const = 0;
-  virtual void trim() = 0;  // returns free slabs to the driver
+  virtual void trim() = 0;  // returns free slabs to the driver; waits where the queue still uses one
   // Validation messages since the last call.
   virtual std::vector<std::string> take_messages() = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <cstring>
 
 namespace attn::vulkan {
@@ -9,10 +10,11 @@ namespace attn::vulkan {
 Loader load() {
   // Never closed: handles are counted by the system, and drivers do not take kindly to being unmapped.
 #ifdef __APPLE__
-  constexpr const char* names[] = {"libvulkan.1.dylib", "libvulkan.dylib", "libMoltenVK.dylib"};
+  std::vector<const char*> names = {"libvulkan.1.dylib", "libvulkan.dylib", "libMoltenVK.dylib"};
 #else
-  constexpr const char* names[] = {"libvulkan.so.1", "libvulkan.so"};
+  std::vector<const char*> names = {"libvulkan.so.1", "libvulkan.so"};
 #endif
+  if (const char* wanted = std::getenv("ATTN_VK_LOADER"); wanted && *wanted) names = {wanted};
   Loader loader;
   for (const char* name : names) {
     void* handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
@@ -52,7 +54,8 @@ std::string version_text(uint32_t v) {
 }
 
 namespace {
-VKAPI_ATTR VkBool32 VKAPI_CALL hear(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT,
+VKAPI_ATTR VkBool32 VKAPI_CALL hear(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                    VkDebugUtilsMessageTypeFlagsEXT,
                                     const VkDebugUtilsMessengerCallbackDataEXT* data, void* user) {
   const bool error = severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
   static_cast<Messages*>(user)->add(std::string(error ? "error: " : "warning: ") + data->pMessage);
@@ -93,8 +96,8 @@ vk::raii::Instance make_instance(const vk::raii::Context& context, bool validate
     info.pNext = &messenger;
   }
   // A loader of 1.1 or later takes any apiVersion; 1.2 is what we use, devices above it are welcome.
-  const vk::ApplicationInfo application{.pApplicationName = "attn-vk", .pEngineName = "attn-vk",
-                                        .apiVersion = VK_API_VERSION_1_2};
+  const vk::ApplicationInfo application{
+      .pApplicationName = "attn-vk", .pEngineName = "attn-vk", .apiVersion = VK_API_VERSION_1_2};
   info.pApplicationInfo = &application;
   info.enabledLayerCount = static_cast<uint32_t>(layers.size());
   info.ppEnabledLayerNames = layers.data();

@@ -1,4 +1,5 @@
-// From nothing to a VkInstance: the loader library, its drivers' manifests, layers, messages, physical devices.
+// From nothing to a VkInstance: the loader library, its drivers' manifests, layers, messages, physical
+// devices.
 #pragma once
 
 #include <mutex>
@@ -14,7 +15,7 @@ struct Loader {
   PFN_vkGetInstanceProcAddr entry = nullptr;  // null: `error` says why
   std::string path, error;
 };
-Loader load();
+Loader load();  // the system's, or the library that ATTN_VK_LOADER names
 
 // What the validation layer and the loader say. Any thread may add.
 class Messages {
@@ -38,7 +39,8 @@ bool has_layer(const vk::raii::Context&, const char* name);
 bool has_extension(const std::vector<vk::ExtensionProperties>&, const char* name);
 std::string version_text(uint32_t version);
 
-// What the messenger of `sink` hears: the loader's talk about drivers (survey) or validation (an open device).
+// What the messenger of `sink` hears: the loader's talk about drivers (survey) or validation (an open
+// device).
 enum class Hear { loader, validation };
 vk::DebugUtilsMessengerCreateInfoEXT messenger_info(Messages& sink, Hear);
 // An instance of at least 1.1 with portability drivers listed; throws vk::SystemError.

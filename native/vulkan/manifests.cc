@@ -1,5 +1,6 @@
 // The drivers that the Vulkan loader would read: which JSON files, and what is wrong with each.
-// Places and precedence: the Vulkan-Loader project's LoaderDriverInterface.md, "Driver Discovery" (Linux, macOS).
+// Places and precedence: the Vulkan-Loader project's LoaderDriverInterface.md, "Driver Discovery" (Linux,
+// macOS).
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -74,7 +75,8 @@ class Json {
       strings_.emplace_back(path, text());
     } else {
       const char* word = at_;
-      while (at_ != end_ && (std::isalnum(static_cast<unsigned char>(*at_)) || std::strchr("+-.", *at_))) ++at_;
+      while (at_ != end_ && (std::isalnum(static_cast<unsigned char>(*at_)) || std::strchr("+-.", *at_)))
+        ++at_;
       if (word == at_) fail("a value is missing");
     }
     --depth_;
@@ -141,7 +143,9 @@ std::vector<fs::path> manifest_files() {
   } else {
     split(env("VK_ADD_DRIVER_FILES"), named);
     const std::string home = env("HOME");
-    const auto either = [](std::string value, std::string fallback) { return value.empty() ? fallback : value; };
+    const auto either = [](std::string value, std::string fallback) {
+      return value.empty() ? fallback : value;
+    };
     constexpr const char* tail = "/vulkan/icd.d";
     split(either(env("XDG_CONFIG_HOME"), home.empty() ? "" : home + "/.config"), named, tail);
     split(either(env("XDG_CONFIG_DIRS"), "/etc/xdg"), named, tail);

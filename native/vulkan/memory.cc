@@ -1,5 +1,7 @@
 #include "memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 namespace attn::vulkan {
@@ -25,8 +27,8 @@ Slabs::Slabs(Core& core, Timeline& timeline, std::function<void()> drain)
   pool_limit_ = core_.options.pool_limit ? core_.options.pool_limit : most / 2;
 }
 
-// Tensors: device-local, and of those the most useful to the host. A write-combined window counts only when it
-// spans the whole device heap (resizable BAR): a small one fills up and fragments.
+// Tensors: device-local, and of those the most useful to the host. A write-combined window counts only when
+// it spans the whole device heap (resizable BAR): a small one fills up and fragments.
 void Slabs::choose_types() {
   using Bit = vk::MemoryPropertyFlagBits;
   const auto memory = core_.physical.getMemoryProperties();
@@ -35,9 +37,11 @@ void Slabs::choose_types() {
   const auto pick = [&](vk::MemoryPropertyFlags wanted, vk::MemoryPropertyFlags unwanted, bool full_heap) {
     for (uint32_t i = 0; i < memory.memoryTypeCount; ++i) {
       const auto& type = memory.memoryTypes[i];
-      if (!(allowed >> i & 1) || (type.propertyFlags & wanted) != wanted || (type.propertyFlags & unwanted)) continue;
+      if (!(allowed >> i & 1) || (type.propertyFlags & wanted) != wanted || (type.propertyFlags & unwanted))
+        continue;
       if (type.propertyFlags & Bit::eProtected) continue;
-      if (!full_heap || memory.memoryHeaps[type.heapIndex].size == core_.caps.heap_bytes) return static_cast<int>(i);
+      if (!full_heap || memory.memoryHeaps[type.heapIndex].size == core_.caps.heap_bytes)
+        return static_cast<int>(i);
     }
     return -1;
   };
@@ -46,16 +50,17 @@ void Slabs::choose_types() {
       if (i >= 0) return static_cast<uint32_t>(i);
     throw Error("ATTN_DEVICE", "no memory type can hold a storage buffer");
   };
-  const vk::MemoryPropertyFlags none{}, local = Bit::eDeviceLocal, visible = Bit::eHostVisible | Bit::eHostCoherent;
+  const vk::MemoryPropertyFlags none{}, local = Bit::eDeviceLocal,
+                                        visible = Bit::eHostVisible | Bit::eHostCoherent;
   const int unified = core_.caps.unified ? pick(local | visible | Bit::eHostCached, none, true) : -1;
   const int window = core_.fault.staged ? -1 : pick(local | visible, none, true);
-  const uint32_t tensors = first({unified, window, pick(local, Bit::eHostVisible, false), pick(local, none, false),
-                                  pick(none, none, false)});
+  const uint32_t tensors = first({unified, window, pick(local, Bit::eHostVisible, false),
+                                  pick(local, none, false), pick(none, none, false)});
   types_[static_cast<int>(Use::tensors)] = tensors;
   types_[static_cast<int>(Use::upload)] = first({pick(visible, local, false), pick(visible, none, false)});
-  types_[static_cast<int>(Use::download)] = first({pick(visible | Bit::eHostCached, none, false),
-                                                   pick(Bit::eHostVisible | Bit::eHostCached, none, false),
-                                                   pick(visible, none, false)});
+  types_[static_cast<int>(Use::download)] =
+      first({pick(visible | Bit::eHostCached, none, false),
+             pick(Bit::eHostVisible | Bit::eHostCached, none, false), pick(visible, none, false)});
   direct_ = !core_.fault.staged && (memory.memoryTypes[tensors].propertyFlags & visible) == visible;
   heap_bytes_ = memory.memoryHeaps[memory.memoryTypes[tensors].heapIndex].size;
 }
@@ -64,8 +69,8 @@ uint64_t Slabs::budget() const {
   if (core_.options.memory_budget) return core_.options.memory_budget;
   if (!core_.memory_budget) return heap_bytes_ / 10 * 8;
   // What the driver would let this process have now, ours included; a tenth is left for its own needs.
-  const auto found =
-      core_.physical.getMemoryProperties2<vk::PhysicalDeviceMemoryProperties2, vk::PhysicalDeviceMemoryBudgetPropertiesEXT>();
+  const auto found = core_.physical.getMemoryProperties2<vk::PhysicalDeviceMemoryProperties2,
+                                                         vk::PhysicalDeviceMemoryBudgetPropertiesEXT>();
   const uint32_t heap = found.get<vk::PhysicalDeviceMemoryProperties2>()
                             .memoryProperties.memoryTypes[types_[static_cast<int>(Use::tensors)]]
                             .heapIndex;
@@ -89,14 +94,21 @@ std::unique_ptr<Slab> Slabs::create(uint64_t bytes, Use use) {
   const auto flags = core_.physical.getMemoryProperties().memoryTypes[type].propertyFlags;
   if (use != Use::tensors || direct_)
     slab->host = static_cast<std::byte*>(slab->memory.mapMemory(0, VK_WHOLE_SIZE));
+#ifdef MADV_HUGEPAGE
+  // A software driver's memory is ordinary memory: in 2 MiB pages its first touch costs a tenth. Advice only.
+  if (slab->host && core_.caps.type == "cpu") {
+    const auto begin = round_up(reinterpret_cast<uintptr_t>(slab->host), 4096);
+    madvise(reinterpret_cast<void*>(begin), bytes - 4096, MADV_HUGEPAGE);
+  }
+#endif
   slab->coherent = bool(flags & vk::MemoryPropertyFlagBits::eHostCoherent);
   slab->base = next_base_;
   next_base_ += round_up(bytes, kAlign) + kAlign;  // a gap: ranges of two slabs never join
   return slab;
 }
 
-// Best fit, lowest address first, neighbours joined on release: a training step repeats its sizes, so the same
-// requests find the same holes, and no size is rounded up further than 256 bytes.
+// Best fit, lowest address first, neighbours joined on release: a training step repeats its sizes, so the
+// same requests find the same holes, and no size is rounded up further than 256 bytes.
 Memory* Slabs::allocate(uint64_t wanted) {
   const uint64_t most = core_.caps.max_allocation_bytes;
   if (wanted > most) out_of_memory(wanted, "more than one allocation of this driver may be");
@@ -249,9 +261,9 @@ void Slabs::out_of_memory(uint64_t bytes, const char* why) const {
   };
   const uint64_t held = core_.stats.slab_bytes, live = core_.stats.live_bytes;
   throw Error("ATTN_OUT_OF_MEMORY",
-              "device " + core_.caps.name + " has no room: " + why + " (requested " + mib(bytes) + ", in use " +
-                  mib(live) + ", cached " + mib(held - live) + ", budget " + mib(budget()) + ", largest allocation " +
-                  mib(core_.caps.max_allocation_bytes) + ")",
+              "device " + core_.caps.name + " has no room: " + why + " (requested " + mib(bytes) +
+                  ", in use " + mib(live) + ", cached " + mib(held - live) + ", budget " + mib(budget()) +
+                  ", largest allocation " + mib(core_.caps.max_allocation_bytes) + ")",
               "dispose tensors that are no longer needed, use smaller batches, or raise the memory budget");
 }
 

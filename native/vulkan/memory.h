@@ -28,7 +28,9 @@ struct Slab {
 struct Memory {
   Slab* slab = nullptr;  // null: released
   uint64_t offset = 0, bytes = 0;
-  Range range(uint64_t at, uint64_t n) const { return {slab->base + offset + at, slab->base + offset + at + n}; }
+  Range range(uint64_t at, uint64_t n) const {
+    return {slab->base + offset + at, slab->base + offset + at + n};
+  }
 };
 
 // What a piece of memory is for decides its memory type.

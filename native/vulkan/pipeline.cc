@@ -25,7 +25,8 @@ uint32_t count_bindings(std::span<const uint32_t> words) {
   for (size_t at = 5; at < words.size();) {
     const uint32_t op = words[at] & 0xffff, length = words[at] >> 16;
     if (length == 0 || at + length > words.size()) break;
-    if (op == kOpDecorate && length == 4 && words[at + 2] == kBinding) count = std::max(count, words[at + 3] + 1);
+    if (op == kOpDecorate && length == 4 && words[at + 2] == kBinding)
+      count = std::max(count, words[at + 3] + 1);
     at += length;
   }
   return count;
@@ -47,14 +48,15 @@ Pipelines::Pipelines(Core& core) : core_(core) {
                    .descriptorCount = 1,
                    .stageFlags = vk::ShaderStageFlagBits::eCompute};
   set_layout_ = vk::raii::DescriptorSetLayout(
-      core.device, vk::DescriptorSetLayoutCreateInfo{.bindingCount = kBindings, .pBindings = bindings.data()});
-  const vk::PushConstantRange push{.stageFlags = vk::ShaderStageFlagBits::eCompute, .offset = 0, .size = kPushBytes};
+      core.device,
+      vk::DescriptorSetLayoutCreateInfo{.bindingCount = kBindings, .pBindings = bindings.data()});
+  const vk::PushConstantRange push{
+      .stageFlags = vk::ShaderStageFlagBits::eCompute, .offset = 0, .size = kPushBytes};
   const vk::DescriptorSetLayout set = *set_layout_;
-  layout_ = vk::raii::PipelineLayout(
-      core.device, vk::PipelineLayoutCreateInfo{.setLayoutCount = 1,
-                                                .pSetLayouts = &set,
-                                                .pushConstantRangeCount = 1,
-                                                .pPushConstantRanges = &push});
+  layout_ = vk::raii::PipelineLayout(core.device, vk::PipelineLayoutCreateInfo{.setLayoutCount = 1,
+                                                                               .pSetLayouts = &set,
+                                                                               .pushConstantRangeCount = 1,
+                                                                               .pPushConstantRanges = &push});
   open_cache();
 }
 
@@ -70,17 +72,18 @@ void Pipelines::open_cache() {
   std::vector<uint8_t> kept;
   if (!core_.options.cache_folder.empty()) {
     char name[128];
-    std::snprintf(name, sizeof name, "pipelines-%s-%x-%016llx.bin", core_.caps.uuid.c_str(), core_.caps.driver_version,
-                  static_cast<unsigned long long>(kernel_set_hash()));
+    std::snprintf(name, sizeof name, "pipelines-%s-%x-%016llx.bin", core_.caps.uuid.c_str(),
+                  core_.caps.driver_version, static_cast<unsigned long long>(kernel_set_hash()));
     file_ = std::filesystem::path(core_.options.cache_folder) / name;
     std::string why;
     kept = read_cache_file(file_, why);
     VkPipelineCacheHeaderVersionOne header{};
     const auto properties = core_.physical.getProperties();
     if (kept.size() >= sizeof header) std::memcpy(&header, kept.data(), sizeof header);
-    const bool ours = header.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE &&
-                      header.vendorID == properties.vendorID && header.deviceID == properties.deviceID &&
-                      std::memcmp(header.pipelineCacheUUID, properties.pipelineCacheUUID.data(), VK_UUID_SIZE) == 0;
+    const bool ours =
+        header.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE &&
+        header.vendorID == properties.vendorID && header.deviceID == properties.deviceID &&
+        std::memcmp(header.pipelineCacheUUID, properties.pipelineCacheUUID.data(), VK_UUID_SIZE) == 0;
     if (why.empty() && !kept.empty() && !ours) why = "another driver wrote it";
     if (!why.empty()) {
       core_.warn("pipeline cache " + file_.string() + " is ignored and rebuilt: " + why);
@@ -126,7 +129,8 @@ std::unique_ptr<Pipeline> Pipelines::build(std::string_view shader, std::span<co
   const Module& code = module(shader);
   const std::string what = std::string(shader) + " " + list(spec);
   if (code.bindings > kBindings)
-    throw Error("ATTN_INTERNAL", "shader " + what + " binds " + std::to_string(code.bindings) + " buffers, not 8");
+    throw Error("ATTN_INTERNAL",
+                "shader " + what + " binds " + std::to_string(code.bindings) + " buffers, not 8");
   const uint32_t most = std::min(core_.caps.max_invocations, core_.caps.max_group_size[0]);
   if (spec.empty() || spec[0] == 0 || spec[0] > most)
     throw Error("ATTN_DEVICE", "shader " + what + " wants a workgroup of " +
@@ -150,7 +154,8 @@ std::unique_ptr<Pipeline> Pipelines::build(std::string_view shader, std::span<co
   } catch (const vk::DeviceLostError&) {
     throw;
   } catch (const vk::SystemError& error) {
-    throw Error("ATTN_DEVICE", "the driver of " + core_.caps.name + " refuses shader " + what + ": " + error.what());
+    throw Error("ATTN_DEVICE",
+                "the driver of " + core_.caps.name + " refuses shader " + what + ": " + error.what());
   }
   made->shader = shader;
   made->bindings = code.bindings;

@@ -1,4 +1,5 @@
-// Compute pipelines by shader and specialisation constants, over one layout, with the driver's cache kept on disk.
+// Compute pipelines by shader and specialisation constants, over one layout, with the driver's cache kept on
+// disk.
 #pragma once
 
 #include <filesystem>
@@ -48,7 +49,8 @@ class Pipelines {
 };
 
 // The driver's cache as a file: magic, version, size and hash of what follows, so that a truncated or altered
-// file never reaches the driver. `read` returns what was kept, or nothing and why (empty when there is no file).
+// file never reaches the driver. `read` returns what was kept, or nothing and why (empty when there is no
+// file).
 std::vector<uint8_t> read_cache_file(const std::filesystem::path&, std::string& why);
 void write_cache_file(const std::filesystem::path&, std::span<const uint8_t>, std::string& why);
 // FNV-1a, 64 bits.

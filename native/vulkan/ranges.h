@@ -1,5 +1,6 @@
-// A set of half-open ranges on one 64-bit number line. Every slab owns a stretch of that line (Slab::base), so
-// "does this binding touch memory that unfinished work touches?" is one search, whichever slab or Memory it was.
+// A set of half-open ranges on one 64-bit number line. Every slab owns a stretch of that line (Slab::base),
+// so "does this binding touch memory that unfinished work touches?" is one search, whichever slab or Memory
+// it was.
 #pragma once
 
 #include <algorithm>

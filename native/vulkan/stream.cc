@@ -33,11 +33,13 @@ Stream::Slot& Stream::recording() {
   Slot& slot = ring_[slot_];
   timeline_.wait(slot.value);
   if (!*slot.pool) {
-    slot.pool = vk::raii::CommandPool(core_.device, vk::CommandPoolCreateInfo{.flags = vk::CommandPoolCreateFlagBits::eTransient,
-                                                                              .queueFamilyIndex = core_.family});
-    vk::raii::CommandBuffers buffers(core_.device, vk::CommandBufferAllocateInfo{.commandPool = *slot.pool,
-                                                                                 .level = vk::CommandBufferLevel::ePrimary,
-                                                                                 .commandBufferCount = 1});
+    slot.pool = vk::raii::CommandPool(
+        core_.device, vk::CommandPoolCreateInfo{.flags = vk::CommandPoolCreateFlagBits::eTransient,
+                                                .queueFamilyIndex = core_.family});
+    vk::raii::CommandBuffers buffers(
+        core_.device,
+        vk::CommandBufferAllocateInfo{
+            .commandPool = *slot.pool, .level = vk::CommandBufferLevel::ePrimary, .commandBufferCount = 1});
     slot.commands = std::move(buffers.front());
   } else {
     slot.pool.reset({});
@@ -76,8 +78,8 @@ void Stream::note(Slot& slot, std::span<const Touch> touches) {
   }
 }
 
-void Stream::check(const Pipeline* pipeline, std::span<const Binding> bindings, std::span<const uint32_t> push,
-                   uint64_t groups) const {
+void Stream::check(const Pipeline* pipeline, std::span<const Binding> bindings,
+                   std::span<const uint32_t> push, uint64_t groups) const {
   const auto fail = [&](const char* code, const std::string& text) {
     throw Error(code, "shader " + pipeline->shader + ": " + text);
   };
@@ -87,12 +89,14 @@ void Stream::check(const Pipeline* pipeline, std::span<const Binding> bindings, 
   if (push.size_bytes() + 8 > kPushBytes)
     fail("ATTN_INTERNAL", std::to_string(push.size()) + " push words, at most 30 are possible");
   // Folding may overshoot by up to a row of the grid; base + index must stay below 2^32.
-  if (groups > 0xffff0000u) fail("ATTN_DEVICE", std::to_string(groups) + " workgroups, at most 4294901760 are possible");
+  if (groups > 0xffff0000u)
+    fail("ATTN_DEVICE", std::to_string(groups) + " workgroups, at most 4294901760 are possible");
   for (const Binding& b : bindings) {
     if (!b.memory || !b.memory->slab) fail("ATTN_INTERNAL", "a bound buffer was released");
     if (b.bytes == 0 || b.offset + b.bytes > b.memory->bytes || b.offset % core_.caps.offset_alignment)
-      fail("ATTN_INTERNAL", "binding of " + std::to_string(b.bytes) + " bytes at " + std::to_string(b.offset) + " in " +
-                                std::to_string(b.memory->bytes) + ", offsets being multiples of " +
+      fail("ATTN_INTERNAL", "binding of " + std::to_string(b.bytes) + " bytes at " +
+                                std::to_string(b.offset) + " in " + std::to_string(b.memory->bytes) +
+                                ", offsets being multiples of " +
                                 std::to_string(core_.caps.offset_alignment));
     if (b.bytes > core_.caps.max_binding_bytes)
       fail("ATTN_DEVICE", "a binding of " + std::to_string(b.bytes) + " bytes; device " + core_.caps.name +
@@ -107,7 +111,9 @@ void Stream::dispatch(Pipeline* pipeline, std::span<const Binding> bindings, std
   if (!(seconds > 0)) seconds = kUnknownSeconds;
   const auto& most = core_.caps.max_group_count;
   const uint64_t pieces =
-      seconds > kSplitSeconds ? static_cast<uint64_t>(std::min(std::ceil(seconds / kSubmitSeconds), double(groups))) : 1;
+      seconds > kSplitSeconds
+          ? static_cast<uint64_t>(std::min(std::ceil(seconds / kSubmitSeconds), double(groups)))
+          : 1;
   const uint64_t step = std::min((groups + pieces - 1) / pieces, uint64_t{most[0]} * most[1]);
   const double each = seconds * static_cast<double>(step) / static_cast<double>(groups);
 
@@ -128,20 +134,21 @@ void Stream::dispatch(Pipeline* pipeline, std::span<const Binding> bindings, std
   }
 }
 
-void Stream::launch(Slot& slot, Pipeline* pipeline, std::span<const Binding> bindings, std::span<const uint32_t> push,
-                    uint32_t base, uint32_t n) {
+void Stream::launch(Slot& slot, Pipeline* pipeline, std::span<const Binding> bindings,
+                    std::span<const uint32_t> push, uint32_t base, uint32_t n) {
   if (!*slot.set_pool) {
     const vk::DescriptorPoolSize size{.type = vk::DescriptorType::eStorageBuffer,
                                       .descriptorCount = kLaunches * kBindings};
     slot.set_pool = vk::raii::DescriptorPool(
-        core_.device, vk::DescriptorPoolCreateInfo{.maxSets = kLaunches, .poolSizeCount = 1, .pPoolSizes = &size});
+        core_.device,
+        vk::DescriptorPoolCreateInfo{.maxSets = kLaunches, .poolSizeCount = 1, .pPoolSizes = &size});
   }
   if (slot.sets.size() == slot.launches) {
     const vk::DescriptorSetLayout layout = pipelines_.set_layout();
     // Sets live as long as their pool: the plain handles are kept, no owner is needed.
-    vk::raii::DescriptorSets made(core_.device, vk::DescriptorSetAllocateInfo{.descriptorPool = *slot.set_pool,
-                                                                              .descriptorSetCount = 1,
-                                                                              .pSetLayouts = &layout});
+    vk::raii::DescriptorSets made(
+        core_.device, vk::DescriptorSetAllocateInfo{
+                          .descriptorPool = *slot.set_pool, .descriptorSetCount = 1, .pSetLayouts = &layout});
     slot.sets.push_back(made.front().release());
   }
   const vk::DescriptorSet set = slot.sets[slot.launches++];
@@ -150,7 +157,8 @@ void Stream::launch(Slot& slot, Pipeline* pipeline, std::span<const Binding> bin
   const auto count = static_cast<uint32_t>(bindings.size());
   for (uint32_t i = 0; i < count; ++i) {
     const Binding& b = bindings[i];
-    infos[i] = vk::DescriptorBufferInfo{.buffer = *b.memory->slab->buffer, .offset = b.memory->offset + b.offset, .range = b.bytes};
+    infos[i] = vk::DescriptorBufferInfo{
+        .buffer = *b.memory->slab->buffer, .offset = b.memory->offset + b.offset, .range = b.bytes};
     writes[i] = {.dstSet = set,
                  .dstBinding = i,
                  .descriptorCount = 1,
@@ -180,20 +188,26 @@ void Stream::submit() {
   Slot& slot = ring_[slot_];
   // Everything becomes visible to the host here: whoever waits for this submit may read mapped memory.
   barrier(slot, kWork | Stage::eHost, kTouched | Access::eHostRead | Access::eHostWrite);
-  slot.commands.end();
   open_ = false;
   pending_seconds_ = 0;
   if (core_.fault.lost && core_.stats.submits + 1 == core_.fault.lost)
     throw vk::DeviceLostError("vkQueueSubmit (injected)");
   const vk::Semaphore semaphore = timeline_.handle();
   const vk::CommandBuffer commands = *slot.commands;
-  const vk::TimelineSemaphoreSubmitInfo signal{.signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &slot.value};
+  const vk::TimelineSemaphoreSubmitInfo signal{.signalSemaphoreValueCount = 1,
+                                               .pSignalSemaphoreValues = &slot.value};
   const vk::SubmitInfo info{.pNext = &signal,
                             .commandBufferCount = 1,
                             .pCommandBuffers = &commands,
                             .signalSemaphoreCount = 1,
                             .pSignalSemaphores = &semaphore};
-  core_.queue.submit(info);
+  try {
+    slot.commands.end();
+    core_.queue.submit(info);
+  } catch (const vk::SystemError& error) {
+    // Work that callers believe done was refused: nothing computed from here on could be trusted.
+    throw vk::DeviceLostError(error.what());
+  }
   timeline_.advance();
   ++core_.stats.submits;
 }
@@ -229,8 +243,10 @@ std::string Stream::in_flight() const {
   constexpr size_t kNamed = 8;
   std::string out = runs.size() > kNamed ? "… " : "";
   for (size_t i = runs.size() - std::min(runs.size(), kNamed); i < runs.size(); ++i)
-    out += (out.empty() || out.back() == ' ' ? "" : ", ") + runs[i].first + " x" + std::to_string(runs[i].second);
-  return (out.empty() ? "copies only" : out) + " (completed submits: " + std::to_string(timeline_.completed()) + " of " +
+    out += (out.empty() || out.back() == ' ' ? "" : ", ") + runs[i].first + " x" +
+           std::to_string(runs[i].second);
+  return (out.empty() ? "copies only" : out) +
+         " (completed submits: " + std::to_string(timeline_.completed()) + " of " +
          std::to_string(timeline_.submitted()) + ")";
 }
 

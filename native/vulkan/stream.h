@@ -13,18 +13,20 @@ class Stream {
   Stream(Core&, Timeline&, Slabs&, Pipelines&);
   ~Stream();  // waits for the queue
 
-  void dispatch(Pipeline*, std::span<const Binding>, std::span<const uint32_t> push, uint64_t groups, double seconds);
+  void dispatch(Pipeline*, std::span<const Binding>, std::span<const uint32_t> push, uint64_t groups,
+                double seconds);
   void upload(Memory*, uint64_t offset, const void* source, uint64_t bytes);
   void download(Memory*, uint64_t offset, void* target, uint64_t bytes);
+  void wait_for_writes(Memory*, uint64_t offset, uint64_t bytes);
   void submit();
   void finish();
   std::string in_flight() const;  // shaders of the submits that have not completed, latest last
 
  private:
-  static constexpr size_t kRing = 8;             // submits that the host may be ahead of the queue
-  static constexpr uint32_t kLaunches = 256;     // per submit, and so descriptor sets per command buffer
-  static constexpr double kSubmitSeconds = 0.02; // estimated work per submit
-  static constexpr double kSplitSeconds = 0.05;  // a launch above this is split
+  static constexpr size_t kRing = 8;              // submits that the host may be ahead of the queue
+  static constexpr uint32_t kLaunches = 256;      // per submit, and so descriptor sets per command buffer
+  static constexpr double kSubmitSeconds = 0.02;  // estimated work per submit
+  static constexpr double kSplitSeconds = 0.05;   // a launch above this is split
   static constexpr double kUnknownSeconds = 50e-6;
 
   struct Slot {
@@ -47,10 +49,13 @@ class Stream {
   void order(std::span<const Touch>);
   void note(Slot&, std::span<const Touch>);
   void barrier(Slot&, vk::PipelineStageFlags to, vk::AccessFlags access);
-  void launch(Slot&, Pipeline*, std::span<const Binding>, std::span<const uint32_t> push, uint32_t base, uint32_t n);
-  void check(const Pipeline*, std::span<const Binding>, std::span<const uint32_t> push, uint64_t groups) const;
+  void launch(Slot&, Pipeline*, std::span<const Binding>, std::span<const uint32_t> push, uint32_t base,
+              uint32_t n);
+  void check(const Pipeline*, std::span<const Binding>, std::span<const uint32_t> push,
+             uint64_t groups) const;
   void copy(Slab& from, uint64_t from_offset, Slab& to, uint64_t to_offset, uint64_t bytes);
-  // The highest timeline value of unfinished work that touches the range (only its writes, if asked); 0: none.
+  // The highest timeline value of unfinished work that touches the range (only its writes, if asked); 0:
+  // none.
   uint64_t busy_until(Range, bool writes_only);
   void wait(uint64_t value);  // submits first where the value is being recorded
   void stage_up(Memory*, uint64_t offset, const std::byte* source, uint64_t bytes);

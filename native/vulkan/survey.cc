@@ -53,7 +53,8 @@ void survey_all(Survey& out) {
   survey_devices(context, out);
   if (out.drivers.empty()) out.drivers = list_drivers();
   if (out.drivers.empty())
-    out.attempts.push_back("no driver manifest was found (package mesa-vulkan-drivers has one for every CPU)");
+    out.attempts.push_back(
+        "no driver manifest was found (package mesa-vulkan-drivers has one for every CPU)");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Bytes between host and device: straight through mapped memory where that is safe, else through staging pieces.
+// Bytes between host and device: straight through mapped memory where that is safe, else through staging
+// pieces.
 #include <cstring>
 
 #include "stream.h"
@@ -7,13 +8,14 @@ namespace attn::vulkan {
 
 void Stream::upload(Memory* memory, uint64_t offset, const void* source, uint64_t bytes) {
   if (!memory->slab || offset + bytes > memory->bytes)
-    throw Error("ATTN_INTERNAL", "upload of " + std::to_string(bytes) + " bytes at " + std::to_string(offset) +
-                                     " into memory of " + std::to_string(memory->bytes));
+    throw Error("ATTN_INTERNAL", "upload of " + std::to_string(bytes) + " bytes at " +
+                                     std::to_string(offset) + " into memory of " +
+                                     std::to_string(memory->bytes));
   if (bytes == 0) return;
   core_.stats.bytes_uploaded += bytes;
   if (!memory->slab->host) return stage_up(memory, offset, static_cast<const std::byte*>(source), bytes);
-  // Mapped memory that earlier work still reads or writes: a small upload takes its turn in the stream as a copy,
-  // a large one waits, because copying it twice costs more.
+  // Mapped memory that earlier work still reads or writes: a small upload takes its turn in the stream as a
+  // copy, a large one waits, because copying it twice costs more.
   if (const uint64_t value = busy_until(memory->range(offset, bytes), false)) {
     if (bytes <= kPiece) return stage_up(memory, offset, static_cast<const std::byte*>(source), bytes);
     wait(value);
@@ -23,13 +25,19 @@ void Stream::upload(Memory* memory, uint64_t offset, const void* source, uint64_
 
 void Stream::download(Memory* memory, uint64_t offset, void* target, uint64_t bytes) {
   if (!memory->slab || offset + bytes > memory->bytes)
-    throw Error("ATTN_INTERNAL", "download of " + std::to_string(bytes) + " bytes at " + std::to_string(offset) +
-                                     " from memory of " + std::to_string(memory->bytes));
+    throw Error("ATTN_INTERNAL", "download of " + std::to_string(bytes) + " bytes at " +
+                                     std::to_string(offset) + " from memory of " +
+                                     std::to_string(memory->bytes));
   if (bytes == 0) return;
   core_.stats.bytes_downloaded += bytes;
   if (!core_.caps.unified) return stage_down(memory, offset, static_cast<std::byte*>(target), bytes);
-  wait(busy_until(memory->range(offset, bytes), true));
+  wait_for_writes(memory, offset, bytes);
   std::memcpy(target, memory->slab->host + memory->offset + offset, bytes);
+}
+
+void Stream::wait_for_writes(Memory* memory, uint64_t offset, uint64_t bytes) {
+  if (!memory->slab) throw Error("ATTN_INTERNAL", "released device memory was waited for");
+  wait(busy_until(memory->range(offset, bytes), true));
 }
 
 void Stream::copy(Slab& from, uint64_t from_offset, Slab& to, uint64_t to_offset, uint64_t bytes) {
@@ -70,7 +78,8 @@ void Stream::stage_down(Memory* memory, uint64_t offset, std::byte* target, uint
   const auto collect = [&](const Chunk& chunk, Slab& slab) {
     wait(chunk.value);
     if (!slab.coherent)
-      core_.device.invalidateMappedMemoryRanges(vk::MappedMemoryRange{.memory = *slab.memory, .size = VK_WHOLE_SIZE});
+      core_.device.invalidateMappedMemoryRanges(
+          vk::MappedMemoryRange{.memory = *slab.memory, .size = VK_WHOLE_SIZE});
     std::memcpy(target + chunk.at, slab.host, chunk.bytes);
   };
   size_t turn = 0;

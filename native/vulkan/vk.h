@@ -1,5 +1,6 @@
-// Vulkan-Hpp as every file here sees it: no prototypes (nothing links libvulkan), every dispatch table owned by
-// the object that uses it, plain structs for designated initialisers. Included by no header outside this folder.
+// Vulkan-Hpp as every file here sees it: no prototypes (nothing links libvulkan), every dispatch table owned
+// by the object that uses it, plain structs for designated initialisers. Included by no header outside this
+// folder.
 #pragma once
 
 #define VK_NO_PROTOTYPES

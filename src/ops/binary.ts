@@ -1,14 +1,15 @@
 /** Element-wise maps of two tensors with NumPy broadcasting. The kernels know them by their place in the table. */
 import { type DType, dtypeCode, floatDTypes, perWord } from '../tensor/dtype.js';
 import { broadcastShapes, type Shape, spec } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
 import {
   type BackwardContext,
+  type Callable,
   defineOp,
   type GpuVariant,
   type Operand,
   type Problem,
   type Sample,
+  type Value,
 } from './define.js';
 import {
   broadcast,
@@ -35,7 +36,7 @@ interface Binary {
   domains?: readonly [readonly [number, number], readonly [number, number]];
   flops: number;
   /** dL/da and dL/db before they are summed to the operands' shapes, from g = dL/dc. */
-  backward?: (g: Tensor, a: Tensor, b: Tensor, c: Tensor, F: F) => [Tensor, Tensor];
+  backward?: (g: Value, a: Value, b: Value, c: Value, F: F) => [Value, Value];
   /** Tensors that the formula reads. */
   reads?: { inputs?: readonly number[]; outputs?: readonly number[] };
 }
@@ -45,7 +46,7 @@ const power = (a: number, b: number) =>
   a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
 
 /** The gradient goes to the operand that was chosen; to `a` where they are equal. */
-const toChosen = (g: Tensor, fromA: Tensor, F: F): [Tensor, Tensor] => [
+const toChosen = (g: Value, fromA: Value, F: F): [Value, Value] => [
   F.where!(fromA, g, 0),
   F.where!(fromA, 0, g),
 ];
@@ -169,7 +170,7 @@ const constants =
   (code: number) =>
   ({ inputs: [a] }: Problem): number[] => [code, ...codes(a!)];
 
-function binary(code: number) {
+function binary(code: number): Callable<object, [a: Operand, b: Operand]> {
   const { name, doc, f, int, compares, domains, flops, backward, reads } = table[code]!;
   const dtypes: DType[] = int || compares ? [...floatDTypes, 'int32'] : [...floatDTypes];
   const samples = [...shapes];
@@ -228,7 +229,8 @@ function binary(code: number) {
   });
 }
 
-const named = (name: string) => binary(table.findIndex((b) => b.name === name));
+const named = (name: string): Callable<object, [a: Operand, b: Operand]> =>
+  binary(table.findIndex((b) => b.name === name));
 
 export const add = named('add');
 export const sub = named('sub');

@@ -48,16 +48,30 @@ export interface GpuVariant<A> {
   plan(problem: Problem<A>, caps: Caps): GpuPlan;
 }
 
-/** The other ops, for backward formulas: op files never import each other. */
+/**
+ * A tensor as a backward formula sees it. Formulas call the other ops through `F`, never as methods, so that op
+ * files depend neither on each other nor on the methods that ops/methods.ts derives from them.
+ */
+export interface Value {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly rank: number;
+  readonly size: number;
+  reshape(shape: Shape): Value;
+}
+
+/** The other ops, by export name. */
 // biome-ignore lint/suspicious/noExplicitAny: each op has its own signature
-export type OpTable = Readonly<Record<string, (...args: any[]) => Tensor>>;
+export type OpTable = Readonly<Record<string, (...args: any[]) => Value>>;
 
 export interface BackwardContext<A> {
   /** Gradient of the loss by each output. */
-  grads: readonly Tensor[];
-  inputs: readonly Tensor[];
-  outputs: readonly Tensor[];
+  grads: readonly Value[];
+  inputs: readonly Value[];
+  outputs: readonly Value[];
   attrs: A;
+  /** Shapes and dtypes of all operands, saved or not. */
+  problem: Problem<A>;
   F: OpTable;
 }
 
@@ -81,7 +95,7 @@ export interface OpDefinition<A extends object> {
   gpu: readonly GpuVariant<A>[];
   cost(problem: Problem<A>): Cost;
   /** Gradient of each input; null where none flows. */
-  backward?(context: BackwardContext<A>): readonly (Tensor | null)[];
+  backward?(context: BackwardContext<A>): readonly (Value | null)[];
   /** What backward reads: the tape holds exactly these. */
   saves?: { inputs?: readonly number[]; outputs?: readonly number[] };
   samples: readonly Sample<A>[];

@@ -11,6 +11,8 @@ export type Callable<A extends object, Args extends unknown[]> = ((
   ...args: [...Args, attrs?: Partial<A>]
 ) => Tensor) & {
   readonly op: Op<A>;
+  /** For types alone: ops/methods.ts reads the arguments here. */
+  readonly signature?: { args: Args; attrs: A };
 };
 
 let defined = 0;

@@ -2,8 +2,7 @@
 import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { broadcastStrides, collapse, type Shape, type Spec } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
-import type { GpuVariant, OpTable, Problem } from './define.js';
+import type { GpuVariant, OpTable, Problem, Value } from './define.js';
 
 /** Operands stretched to the output's shape, axes collapsed: sizes, and the strides of each operand in elements. */
 export interface Walk {
@@ -28,7 +27,7 @@ export function movesOf(problem: Problem): number[] | null {
 }
 
 /** The gradient of a stretched operand: summed over the axes that it was stretched along. */
-export function sumTo(gradient: Tensor, shape: Shape, F: OpTable): Tensor {
+export function sumTo(gradient: Value, shape: Shape, F: OpTable): Value {
   const lead = gradient.rank - shape.length;
   const axes = gradient.shape.flatMap((d, i) => (i < lead || (shape[i - lead] === 1 && d !== 1) ? [i] : []));
   return (axes.length === 0 ? gradient : F.sum!(gradient, { axes })).reshape(shape);

@@ -46,6 +46,7 @@ export function record(op: Op, operands: readonly Operand[], attrs: object | und
       );
     buffers[i] = storage.buffer;
   }
+  runtime.firstUse();
   const memo = (runtime.memo[op.id] ??= new Map()) as Map<string | number, Entry>;
   let entry = memo.get(key);
   if (!entry) {
@@ -161,8 +162,13 @@ function checkDTypes(op: Op, inputs: readonly Spec[], attrs: object): void {
 
 function makeEntry(op: Op, inputs: readonly Spec[], attrs: object, runtime: Runtime): Entry {
   const problem = problemOf(op, inputs, attrs);
-  const domains = inputs.map((_, i) => inputSpec(op, i).domain ?? ([-3, 3] as const));
-  return { prepared: prepare(op, problem, domains, runtime, undefined), problem };
+  return { prepared: prepareProblem(op, problem, runtime), problem };
+}
+
+/** Makes a problem ready on a runtime, outside the memo of calls. */
+export function prepareProblem(op: Op, problem: Problem, runtime: Runtime): number {
+  const domains = problem.inputs.map((_, i) => inputSpec(op, i).domain ?? ([-3, 3] as const));
+  return prepare(op, problem, domains, runtime, undefined);
 }
 
 function prepare(

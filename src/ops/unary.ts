@@ -1,7 +1,7 @@
 /** Element-wise maps of one tensor. One table says all about them; the kernels know them by their place in it. */
 import { type DType, dtypeCode, floatDTypes, perWord } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type BackwardContext, defineOp, type Sample } from './define.js';
+import { type BackwardContext, type Callable, defineOp, type Sample, type Value } from './define.js';
 import { bytesOf, codes, contiguous } from './elementwise.js';
 import { erf as erfOf } from './erf.js';
 
@@ -18,7 +18,7 @@ interface Unary {
   /** Flops an element; from 5 on it counts as a special function. */
   flops: number;
   /** dL/dx from g = dL/dy. */
-  backward: (g: Tensor, x: Tensor, y: Tensor, F: BackwardContext<object>['F']) => Tensor;
+  backward: (g: Value, x: Value, y: Value, F: BackwardContext<object>['F']) => Value;
   /** What the formula reads. */
   reads: 'x' | 'y' | 'xy' | '';
 }
@@ -27,7 +27,7 @@ const sigmoidOf = (x: number) => 1 / (1 + Math.exp(-x));
 const TANH_SCALE = Math.sqrt(2 / Math.PI);
 
 /** Φ'(x), the density of the standard normal. */
-const density = (x: Tensor, F: BackwardContext<object>['F']) =>
+const density = (x: Value, F: BackwardContext<object>['F']) =>
   F.mul!(F.exp!(F.mul!(F.square!(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
 
 const table: readonly Unary[] = [
@@ -204,7 +204,7 @@ const shapes: Sample<object>[] = [
 // 140 MB: more than a binding of 128 MiB holds.
 const huge: Sample<object> = { shapes: [[35_000_001]], dtypes: ['float32'], heavy: true };
 
-function unary(code: number) {
+function unary(code: number): Callable<object, [x: Tensor]> {
   const { name, doc, f, int, domain, far, flops, backward, reads } = table[code]!;
   const dtypes: DType[] = int ? [...floatDTypes, 'int32'] : [...floatDTypes];
   const samples = [...shapes];

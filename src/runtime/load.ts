@@ -16,6 +16,9 @@ interface Attempt {
 const require = createRequire(import.meta.url);
 const platform = `${process.platform}-${process.arch}`;
 
+/** The file that was loaded: for `attn-vk doctor`. */
+export let loadedFrom: string | undefined;
+
 /** The addon's exports. Throws NativeLoadError. */
 export function loadNative(): unknown {
   const override = process.env.ATTN_VK_BINARY;
@@ -27,6 +30,7 @@ export function loadNative(): unknown {
       const broken = attempts.filter((a) => existsSync(a.path));
       for (const { path: bad, reason } of broken)
         process.emitWarning(`${bad} does not load (${reason}); using ${path}`, { code: 'ATTN_NATIVE_LOAD' });
+      loadedFrom = path;
       return result.addon;
     }
     attempts.push({ path, reason: result.reason });

@@ -70,6 +70,7 @@ export class Runtime {
   #free: number[] = [];
   #next = RESERVED_BUFFERS;
   #disposed = false;
+  #used = false;
 
   constructor(options: RuntimeOptions = {}) {
     const route = options.route ?? (process.env.ATTN_VK_ROUTE as Route | undefined) ?? 'auto';
@@ -167,6 +168,18 @@ export class Runtime {
   }
 
   // ---------------------------------------------------------------- routing
+
+  /**
+   * Called by the first op: a runtime that routes by itself and knows nothing of this machine measures it now.
+   * ATTN_VK_CALIBRATE=0 leaves it with the default thresholds.
+   */
+  firstUse(): void {
+    if (this.#used) return;
+    this.#used = true;
+    if (this.#route !== 'auto' || process.env.ATTN_VK_CALIBRATE === '0' || !calibrator || this.calibrated)
+      return;
+    calibrator(this).catch((error) => log('warn', `calibration failed, default thresholds serve: ${error}`));
+  }
 
   /** Times these prepared ops on both sides (about `seconds` in all) and routes by the result from then on. */
   calibrate(prepared: readonly number[], seconds: number): Promise<void> {
@@ -297,6 +310,13 @@ export class Runtime {
     const [count, delta] = this.#take();
     return engine.submit(this.#words, count, targets, barrier, delta);
   }
+}
+
+let calibrator: ((runtime: Runtime) => Promise<void>) | undefined;
+
+/** How a runtime calibrates itself: ops/calibration.ts, which knows ops to time, says so from above. */
+export function setCalibrator(calibrate: (runtime: Runtime) => Promise<void>): void {
+  calibrator = calibrate;
 }
 
 let current: Runtime | undefined;

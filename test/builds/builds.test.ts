@@ -27,13 +27,20 @@ const addon = join(tree, 'build/Release/attn_vk.node');
 const offline = spawnSync('unshare', ['-rn', 'true']).status === 0 ? ['unshare', '-rn'] : ['env'];
 const nowhere = 'http://127.0.0.1:9';
 
+/** A compiler cache that the caller uses stays in use. */
+const compilerCache = Object.fromEntries(
+  Object.entries(process.env).filter(
+    ([name]) => name.startsWith('CCACHE_') || name.startsWith('CMAKE_CXX_COMPILER'),
+  ),
+);
+
 function run(...command: string[]): string {
   const [file, ...args] = [...offline, ...command];
   const home = join(scratch, 'home');
   mkdirSync(home, { recursive: true });
   const env = {
     PATH: process.env.PATH,
-    CMAKE_CXX_COMPILER_LAUNCHER: process.env.CMAKE_CXX_COMPILER_LAUNCHER,
+    ...compilerCache,
     HOME: home,
     http_proxy: nowhere,
     https_proxy: nowhere,
@@ -62,19 +69,19 @@ beforeAll(() => {
 
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-const load = () => run(process.execPath, '-p', `Object.keys(require(${JSON.stringify(addon)})).length`);
+const load = () => run(process.execPath, '-p', `require(${JSON.stringify(addon)}).cpuInfo().cores`);
 
 describe('from a clean copy, offline', () => {
   test('npm run build:native (cmake-js)', () => {
     run('npm', 'run', '-s', 'build:native');
-    expect(Number(load())).toBeGreaterThan(5);
+    expect(Number(load())).toBeGreaterThan(0);
     expect(run('ldd', addon)).not.toMatch(/libvulkan|not found/);
   });
 
   test('npm run build:gyp (node-gyp), and again after an edit', () => {
     rmSync(join(tree, 'build'), { recursive: true, force: true });
     run('npm', 'run', '-s', 'build:gyp');
-    expect(Number(load())).toBeGreaterThan(5);
+    expect(Number(load())).toBeGreaterThan(0);
     expect(run('ldd', addon)).not.toMatch(/libvulkan|not found/);
 
     const gyp = () => run(process.execPath, 'node_modules/node-gyp/bin/node-gyp.js', 'build');

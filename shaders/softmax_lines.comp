@@ -1,0 +1,52 @@
+#version 450
+// Softmax along any axis of [outer, n, inner]. One invocation to a line leaves {max, 1 / sum} in scratch; or to a
+// segment of a line {max, sum}, which are joined; then one invocation to a word of output.
+// Spec constants: 1 dtype, 2 stage.
+#extension GL_GOOGLE_include_directive : enable
+#include "lib/head.glsl"
+#include "lib/storage.glsl"
+#include "lib/softmax.glsl"
+const int LINES = 0, PARTS = 1, JOIN = 2, APPLY = 3;  // = src/ops/softmax.ts
+layout(constant_id = 1) const int DTYPE = 0;
+layout(constant_id = 2) const int STAGE = 0;
+PUSH(uint invocations; uint size; uint n; uint inner; uint segments; uint segment;);
+layout(set = 0, binding = 0) readonly buffer In { uint words[]; } x;
+layout(set = 0, binding = 1) writeonly buffer Out { uint words[]; } y;
+layout(set = 0, binding = 2) buffer Stats { vec2 of[]; } stats;
+
+void main() {
+  if (GROUP_INDEX >= pc.count) return;
+  const uint w = GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+  if (w >= pc.invocations) return;
+  if (STAGE == JOIN) {
+    float most = LOWEST, sum = 0.0, lost = 0.0;
+    for (uint k = w * pc.segments; k < (w + 1u) * pc.segments; k++)
+      most = greater(most, uintBitsToFloat(x.words[2u * k]));
+    most = max_or_0(most);
+    for (uint k = w * pc.segments; k < (w + 1u) * pc.segments; k++)
+      add_exactly(sum, lost, uintBitsToFloat(x.words[2u * k + 1u]) * exp_below(uintBitsToFloat(x.words[2u * k]), most));
+    stats.of[w] = vec2(most, inverse(sum));
+    return;
+  }
+  if (STAGE != APPLY) {
+    const uint lines = pc.size / pc.n, line = STAGE == PARTS ? w % lines : w, part = STAGE == PARTS ? w / lines : 0u;
+    const uint base = line / pc.inner * pc.n * pc.inner + line % pc.inner;
+    const uint first = base + part * pc.segment * pc.inner,
+               end = base + min(pc.n, (part + 1u) * pc.segment) * pc.inner;
+    float most = LOWEST, sum = 0.0, lost = 0.0;
+    for (uint e = first; e < end; e += pc.inner) most = greater(most, LOAD(x.words, DTYPE, e));
+    const float from = max_or_0(most);
+    for (uint e = first; e < end; e += pc.inner) add_exactly(sum, lost, exp_below(LOAD(x.words, DTYPE, e), from));
+    stats.of[line * pc.segments + part] = STAGE == PARTS ? vec2(most, sum) : vec2(from, inverse(sum));
+    return;
+  }
+  uint word = 0u;
+  for (uint lane = 0u; lane < per_word(DTYPE); lane++) {
+    const uint e = w * per_word(DTYPE) + lane;
+    if (e >= pc.size) break;
+    const vec2 line = stats.of[e / (pc.n * pc.inner) * pc.inner + e % pc.inner];
+    const float v = exp_below(LOAD(x.words, DTYPE, e), line.x) * line.y;
+    word = insert_bits(word, float_to_bits(v, DTYPE), DTYPE, lane);
+  }
+  y.words[w] = word;
+}

@@ -1,0 +1,33 @@
+/**
+ * Ops as methods: `x.add(y)` is `add(x, y)`. Every op whose first operand is a tensor is one, by its export name;
+ * the types follow from the ops themselves.
+ */
+import { Tensor } from '../tensor/tensor.js';
+import { isOp } from './define.js';
+import * as exported from './index.js';
+
+type Exports = typeof exported;
+
+/** The ops that take a tensor first, with that tensor bound. */
+export type Methods = {
+  [K in keyof Exports as Exports[K] extends { signature?: { args: [unknown, ...unknown[]] } }
+    ? K
+    : never]: Exports[K] extends { signature?: { args: [unknown, ...infer Rest]; attrs: infer A } }
+    ? (...rest: [...Rest, attrs?: Partial<A>]) => Tensor
+    : never;
+};
+
+declare module '../tensor/tensor.js' {
+  interface Tensor extends Methods {}
+}
+
+for (const [name, callable] of Object.entries(exported)) {
+  if (!isOp(callable) || callable.op.inputs.length === 0) continue;
+  Object.defineProperty(Tensor.prototype, name, {
+    value(this: Tensor, ...rest: unknown[]) {
+      return callable(this, ...rest);
+    },
+    writable: true,
+    configurable: true,
+  });
+}
