@@ -76,13 +76,6 @@ const exact = (_key: string, value: unknown): unknown =>
     ? `${1 / value}|${value}`
     : value;
 
-/** JSON writes NaN and the infinities as null, which would make them one. */
-function attrsKey(attrs: object): string {
-  const key = JSON.stringify(attrs);
-  if (!key.includes('null')) return key;
-  return JSON.stringify(attrs, (_, v) => (typeof v === 'number' && !Number.isFinite(v) ? String(v) : v));
-}
-
 /** The problem of a call: checked dtypes, inferred outputs. What conformance and benchmarks resolve samples with. */
 export function problemOf(op: Op, inputs: readonly Spec[], attrs: object): Problem {
   checkDTypes(op, inputs, attrs);

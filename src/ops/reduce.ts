@@ -18,6 +18,7 @@ import {
   type Problem,
   type Sample,
   type Value,
+  type Value,
 } from './define.js';
 import {
   fixedSubgroups,
@@ -332,7 +333,7 @@ const badAxes = [
 const noneToChoose = { shapes: [[2, 0]], attrs: { axis: 1 }, code: 'ATTN_SHAPE' };
 
 /** Every element of the input has its output's gradient. */
-function spread({ grads: [g], problem, F }: BackwardContext<ReduceAttrs>): Tensor {
+function spread({ grads: [g], problem, F }: BackwardContext<ReduceAttrs>): Value {
   const { shape, dtype } = problem.inputs[0]!;
   const axes = normalizeAxes(problem.attrs.axis, shape.length, 'reduce');
   const kept = g!.reshape(shape.map((d, i) => (axes.includes(i) ? 1 : d)));
