@@ -18,7 +18,6 @@ import {
   type Problem,
   type Sample,
   type Value,
-  type Value,
 } from './define.js';
 import {
   fixedSubgroups,

@@ -97,12 +97,13 @@ export const strided = <A>(view: (problem: Problem<A>) => View): GpuVariant<A> =
     const words = wordsOf(y);
     const v = view(problem);
     const group = loneGroup(caps);
+    const run = caps.type === 'cpu' ? 16 : 1;
     if (words === 0) return { dispatches: [] };
     return {
       dispatches: [
         {
           shader: 'copy',
-          spec: [group, dtypeCode[y.dtype], Math.max(1, v.shape.length)],
+          spec: [group, dtypeCode[y.dtype], Math.max(1, v.shape.length), run],
           push: [
             words,
             y.size,
@@ -110,7 +111,7 @@ export const strided = <A>(view: (problem: Problem<A>) => View): GpuVariant<A> =
             ...padLeft(v.shape, 8, 1).reverse(),
             ...padLeft(v.strides, 8, 0).reverse(),
           ],
-          groups: Math.ceil(words / group),
+          groups: Math.ceil(words / run / group),
           binds: [{ operand: 0 }, { operand: 1 }],
         },
       ],
