@@ -1,0 +1,36 @@
+/**
+ * What the CPU could reach, measured in this run: bandwidth at the working set of each size (a 512² operand lies in
+ * a cache, a 2048² one does not) and the peak rate of multiply-adds.
+ */
+import { median } from 'simple-statistics';
+import type { DType } from '../../src/tensor/dtype.js';
+import type { Peer } from './peers.js';
+
+export interface Ceilings {
+  /** Bytes a second by size. */
+  bandwidth: Map<number, number>;
+  /** Flops a second by dtype; absent where the probe has none. */
+  flops: Map<DType, number>;
+}
+
+/** Ways to stream: in a cache ordinary stores win, past it those that skip it. */
+const streams = ['stream_copy', 'stream_triad', 'loop_add', 'loop_add_streaming'];
+
+export async function cpuCeilings(anchor: Peer, sizes: readonly number[], runs: number): Promise<Ceilings> {
+  const bandwidth = new Map<number, number>();
+  for (const n of sizes) {
+    let best = 0;
+    for (const name of streams) {
+      const { samples, bytes } = await anchor.run(name, 'float32', `${n}`, runs);
+      best = Math.max(best, bytes / median(samples));
+    }
+    bandwidth.set(n, best);
+  }
+  const flops = new Map<DType, number>();
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    // A million rounds take about 10 ms on each core.
+    const fma = await anchor.run('fma', dtype, '500', 7).catch(() => null);
+    if (fma) flops.set(dtype, fma.flops / median(fma.samples));
+  }
+  return { bandwidth, flops };
+}
