@@ -21,7 +21,6 @@ import { findDevices, slug } from './lib/devices.js';
 import { documentedAs } from './lib/document.js';
 import { measure } from './lib/measure.js';
 import { type Common, command, list, parse, sizes } from './lib/options.js';
-import { perOp } from './lib/overhead.js';
 import { openAnchor } from './lib/peers.js';
 import { progress } from './lib/progress.js';
 import { figures, flat, type Result, rate } from './lib/result.js';
@@ -29,6 +28,7 @@ import { summaryFigures } from './lib/summary.js';
 import { type Effort, quick, thorough } from './lib/timing.js';
 import { speedUpChart } from './lib/vulkan-chart.js';
 import { residentTable, transfersTable } from './lib/vulkan-table.js';
+import { perOp, rowSum } from './lib/yardsticks.js';
 
 interface Options extends Common {
   sizes: number[];
@@ -129,7 +129,12 @@ async function onDevice(
     fractions(results, ceilings);
     const all = results.flatMap(figures);
     if (device)
-      all.push(...summaryFigures(results, runtime.caps!, calibration, await perOp(runtime, 'gpu', effort)));
+      all.push(
+        { name: 'router', metric: 'calibration', value: calibration, unit: 's' },
+        await perOp(runtime, effort),
+        await rowSum(runtime, effort),
+        ...summaryFigures(results, runtime.caps!),
+      );
     return { results, figures: all };
   } finally {
     bar.stop();

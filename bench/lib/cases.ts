@@ -1,5 +1,5 @@
 /** What `bench:vulkan` walks: every element-wise op, which it finds by itself, and the ops that stand for their kind. */
-import { type Op, type Problem, showProblem } from '../../src/ops/contract.js';
+import type { Op, Problem } from '../../src/ops/contract.js';
 import { problemOf } from '../../src/ops/record.js';
 import { opNamed, ops } from '../../src/ops/registry.js';
 import type { DType } from '../../src/tensor/dtype.js';
@@ -72,5 +72,3 @@ function walked(op: Op): boolean {
     return false;
   }
 }
-
-export const describeCase = (c: Case): string => `${c.op.name} ${showProblem(c.problem)}`;

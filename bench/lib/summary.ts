@@ -7,16 +7,8 @@ import type { Case } from './cases.js';
 import { type Result, rate, rateUnit } from './result.js';
 import { barrierHeavy } from './shaders.js';
 
-export function summaryFigures(
-  results: readonly Result[],
-  caps: Caps,
-  calibrationSeconds: number,
-  perDispatch: number,
-): Figure[] {
-  const out: Figure[] = [
-    { name: 'router', metric: 'calibration', value: calibrationSeconds, unit: 's' },
-    { name: 'dispatch', metric: 'time', value: perDispatch * 1e6, unit: 'µs' },
-  ];
+export function summaryFigures(results: readonly Result[], caps: Caps): Figure[] {
+  const out: Figure[] = [];
   const regrets = results.flatMap((r) =>
     r.route ? [r.route.resident.regret, r.route.transfers.regret] : [],
   );
@@ -25,6 +17,14 @@ export function summaryFigures(
       { name: 'router', metric: 'regret, geometric mean', value: geometricMean(regrets), unit: 'x' },
       { name: 'router', metric: 'regret, worst', value: Math.max(...regrets), unit: 'x' },
     );
+  const streams = results.filter((r) => r.gpu && ['add', 'mul', 'relu'].includes(r.c.op.name));
+  if (streams.length > 0)
+    out.push({
+      name: 'element-wise',
+      metric: 'slowest rate of add, mul, relu',
+      value: Math.min(...streams.map((r) => rate(r.c, r.gpu!.resident.median))),
+      unit: 'GB/s',
+    });
   const best = (kind: Case['kind']) =>
     Math.max(
       0,

@@ -22,6 +22,13 @@ export function speedUpChart(results: readonly Result[], device: string, machine
   const best = new Map<string, number>();
   for (const v of values)
     if (v.scenario === scenarios[0][0]) best.set(v.op, Math.max(best.get(v.op) ?? 0, v.speed));
+  const [low, high] = [
+    Math.min(1, ...values.map((v) => v.speed)),
+    Math.max(1, ...values.map((v) => v.speed)),
+  ];
+  const ticks = [-4, -3, -2, -1, 0, 1, 2, 3, 4]
+    .flatMap((e) => [1, 3].map((m) => Number(`${m}e${e}`)))
+    .filter((t) => t >= low * 0.8 && t <= high * 1.25);
   const order = [...best.keys()].sort((a, b) => best.get(b)! - best.get(a)!);
   return {
     title: {
@@ -57,12 +64,7 @@ export function speedUpChart(results: readonly Result[], device: string, machine
               field: 'speed',
               type: 'quantitative',
               scale: { type: 'log', nice: false, padding: 12 },
-              axis: {
-                title: 'speed-up (log scale)',
-                format: '~r',
-                tickCount: 8,
-                labelExpr: "datum.label + '×'",
-              },
+              axis: { title: 'speed-up (log scale)', values: ticks, labelExpr: "datum.value + '×'" },
             },
             y: { field: 'op', type: 'nominal', sort: order, axis: { title: null, grid: true } },
             color: {
