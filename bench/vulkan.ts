@@ -19,7 +19,7 @@ import { type Case, cases } from './lib/cases.js';
 import { type Ceilings, cpuCeilings } from './lib/ceilings.js';
 import { findDevices, slug } from './lib/devices.js';
 import { documentedAs } from './lib/document.js';
-import { measure } from './lib/measure.js';
+import { measure, noKernel } from './lib/measure.js';
 import { type Common, command, list, parse, sizes } from './lib/options.js';
 import { openAnchor } from './lib/peers.js';
 import { progress } from './lib/progress.js';
@@ -74,8 +74,6 @@ async function main(options: Options): Promise<void> {
   if (options.json) writeReport(options.json, { machine: about, cases: all });
   if (!good) process.exitCode = 1;
 }
-
-const noKernel = 'it has no kernel for this device';
 
 interface Found {
   results: Result[];

@@ -6,6 +6,9 @@ import type { Result, SideTimes } from './result.js';
 import { type Contender, type Effort, interleave } from './timing.js';
 import { Work } from './work.js';
 
+/** The one reason for an untimed side that is no fault. */
+export const noKernel = 'it has no kernel for this device';
+
 export async function measure(c: Case, runtime: Runtime, effort: Effort): Promise<Result> {
   const work = new Work(runtime, c);
   const result: Result = { c };
@@ -55,7 +58,7 @@ async function gpuFailure(
   const before = work.runtime.stats().opsGpu;
   try {
     const got = await work.result('gpu');
-    if (work.runtime.stats().opsGpu === before) return 'it has no kernel for this device';
+    if (work.runtime.stats().opsGpu === before) return noKernel;
     return difference(work.c, expected, got) || undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
