@@ -6,7 +6,7 @@
 import type { Op, Problem, Sample } from '../../src/ops/contract.js';
 import { problemOf, record, sampleInputs, toleranceOf } from '../../src/ops/record.js';
 import type { Caps } from '../../src/runtime/binding.js';
-import type { Runtime } from '../../src/runtime/runtime.js';
+import { type Runtime, useRuntime } from '../../src/runtime/runtime.js';
 import { type DType, decode, encode, isFloat, type TypedArray } from '../../src/tensor/dtype.js';
 import { type Spec, show } from '../../src/tensor/shape.js';
 import { type Tensor, tensor } from '../../src/tensor/tensor.js';
@@ -107,6 +107,7 @@ function narrowed(op: Op, variant: string): Op {
 
 async function runCase(op: Op, test: Case, runtime: Runtime): Promise<string> {
   const made: Tensor[] = [];
+  const before = useRuntime(runtime); // ops without inputs belong to it
   const gpuBefore = runtime.stats().opsGpu;
   try {
     const inputs = test.raw.map((raw, i) => {
@@ -135,6 +136,7 @@ async function runCase(op: Op, test: Case, runtime: Runtime): Promise<string> {
     return `threw ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`;
   } finally {
     for (const t of made) t.dispose();
+    useRuntime(before);
   }
 }
 
