@@ -10,7 +10,7 @@ import { bind, check } from './lib/bounds.js';
 import { cpuCeilings } from './lib/ceilings.js';
 import { CHAIN, chain } from './lib/chain.js';
 import { type Comparison, comparisons } from './lib/comparisons.js';
-import { type Common, command, list, parse } from './lib/options.js';
+import { type Common, command, list, run } from './lib/options.js';
 import { openAnchor, openTorch, Peer } from './lib/peers.js';
 import { progress } from './lib/progress.js';
 import { rate, rateUnit } from './lib/result.js';
@@ -23,15 +23,15 @@ interface Options extends Common {
   ops: string[];
 }
 
-const options = parse<Options>(
+await run<Options>(
   command('bench:cpu', 'CPU ops beside oneDNN, C++ loops and PyTorch').option(
     '--ops <names>',
     'ops, separated by commas (default: all); chain is one',
     list,
     [],
   ),
+  main,
 );
-if (options) await main(options);
 
 interface Line {
   c: Comparison;
@@ -39,7 +39,7 @@ interface Line {
   theirs: Map<string, Summary>;
 }
 
-async function main(options: Options): Promise<void> {
+async function main(options: Options): Promise<number> {
   const effort = options.quick ? quick : thorough;
   const about = machine([]);
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}`);
@@ -49,7 +49,7 @@ async function main(options: Options): Promise<void> {
   const wanted = (name: string) => options.ops.length === 0 || options.ops.includes(name);
   try {
     const anchor = peers.get('oneDNN');
-    if (anchor) figures.push(...(await ceilingFigures(anchor, effort)));
+    if (anchor) figures.push(...(await ceilingFigures(anchor)));
     const walk = comparisons(options.quick ?? false).filter(({ c }) => wanted(c.op.name));
     const bar = progress(walk.length + 1, 'CPU');
     const lines: Line[] = [];
@@ -70,7 +70,7 @@ async function main(options: Options): Promise<void> {
   const open = bind('cpu', figures);
   const good = check(figures, open);
   if (options.json) writeReport(options.json, { machine: about, cases: figures });
-  if (options.check && !good) process.exitCode = 1;
+  return options.check && !good ? 1 : 0;
 }
 
 async function openPeers(): Promise<Map<string, Peer>> {
@@ -89,8 +89,8 @@ async function openPeers(): Promise<Map<string, Peer>> {
   return peers;
 }
 
-async function ceilingFigures(anchor: Peer, effort: Effort): Promise<Figure[]> {
-  const { bandwidth, flops } = await cpuCeilings(anchor, [512, 1024, 2048], effort.runs);
+async function ceilingFigures(anchor: Peer): Promise<Figure[]> {
+  const { bandwidth, flops } = await cpuCeilings(anchor, [512, 1024, 2048]);
   const out: Figure[] = [];
   for (const [n, b] of bandwidth)
     out.push({ name: `ceiling ${n}x${n}`, metric: 'bandwidth', value: b / 1e9, unit: 'GB/s' });

@@ -6,30 +6,28 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { Command } from 'commander';
 import { writeAtomic } from '../src/report/files.js';
 import { textTable } from '../src/report/table.js';
 import { packageRoot } from '../src/runtime/load.js';
 import { type Counts, count } from './lib/counts.js';
 import { findDevices, slug } from './lib/devices.js';
+import { run } from './lib/options.js';
 import { workloads } from './lib/workloads.js';
 
 /** Counts by device type, then by workload. */
 type Committed = Record<string, Record<string, Counts>>;
 
 const file = join(packageRoot(), 'bench/gate/counts.json');
-const program = new Command('gate')
-  .description('deterministic counts of fixed workloads against bench/gate/counts.json')
-  .option('--update', 'write what is counted now')
-  .exitOverride();
-try {
-  process.exitCode = await main(program.parse().opts<{ update?: boolean }>().update ?? false);
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? 0 : 2;
-}
+await run<{ update?: boolean }>(
+  new Command('gate')
+    .description('deterministic counts of fixed workloads against bench/gate/counts.json')
+    .option('--update', 'write what is counted now')
+    .exitOverride(),
+  main,
+);
 
-async function main(update: boolean): Promise<number> {
+async function main({ update }: { update?: boolean }): Promise<number> {
   const committed: Committed = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
   const { devices, reason } = findDevices(undefined);
   if (devices.length === 0) console.log(`gate: no Vulkan device (${reason}): the CPU alone`);

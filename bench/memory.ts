@@ -14,7 +14,7 @@ import type { Caps } from '../src/runtime/binding.js';
 import { Runtime } from '../src/runtime/runtime.js';
 import { bind, check } from './lib/bounds.js';
 import { findDevices } from './lib/devices.js';
-import { type Common, command, parse } from './lib/options.js';
+import { type Common, command, run } from './lib/options.js';
 import { watchStalls } from './lib/stalls.js';
 import { makeModel, OPS, step } from './lib/training.js';
 
@@ -26,31 +26,31 @@ interface Options extends Common {
 /** Blocks after which everything has its size: pools, prepared ops, pipelines, compiled JavaScript. */
 const SETTLED = 100;
 
-const options = parse<Options>(
+await run<Options>(
   command('bench:memory', 'memory and event loop over many training-like blocks')
     .option('--blocks <n>', 'blocks (default: 10000, 1000 with --quick)', (text) => {
       if (!(Number(text) > SETTLED)) throw new InvalidArgumentError(`give a number above ${SETTLED}`);
       return Number(text);
     })
     .option('--device <device>', "number or part of the name of a Vulkan device, or 'none'"),
+  main,
 );
-if (options) await main(options);
 
-async function main(options: Options): Promise<void> {
+async function main(options: Options): Promise<number> {
   const blocks = options.blocks ?? (options.quick ? 1000 : 10_000);
   const { devices, reason } = findDevices(options.device ?? process.env.ATTN_VK_DEVICE);
   const about = machine(devices.map((d) => d.name));
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}: ${blocks} blocks of ${OPS} ops`);
   if (devices.length === 0) console.log(`No Vulkan device: ${reason}`);
   const figures: Figure[] = [];
-  for (const device of [null, ...devices.slice(0, 1)]) figures.push(...(await run(device, blocks)));
+  for (const device of [null, ...devices.slice(0, 1)]) figures.push(...(await train(device, blocks)));
   const open = bind('memory', figures).filter((o) => devices.length > 0 || !o.startsWith('vulkan'));
   const good = check(figures, open);
   if (options.json) writeReport(options.json, { machine: about, cases: figures });
-  if (options.check && !good) process.exitCode = 1;
+  return options.check && !good ? 1 : 0;
 }
 
-async function run(device: Caps | null, blocks: number): Promise<Figure[]> {
+async function train(device: Caps | null, blocks: number): Promise<Figure[]> {
   const cacheFolder = mkdtempSync(join(tmpdir(), 'attn-vk-memory-'));
   const runtime = new Runtime({
     device: device ? device.index : 'none',

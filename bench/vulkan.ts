@@ -20,7 +20,7 @@ import { type Ceilings, cpuCeilings } from './lib/ceilings.js';
 import { findDevices, slug } from './lib/devices.js';
 import { documentedAs } from './lib/document.js';
 import { measure, noKernel } from './lib/measure.js';
-import { type Common, command, list, parse, sizes } from './lib/options.js';
+import { type Common, command, list, run, sizes } from './lib/options.js';
 import { openAnchor } from './lib/peers.js';
 import { progress } from './lib/progress.js';
 import { figures, flat, type Result, rate } from './lib/result.js';
@@ -37,7 +37,7 @@ interface Options extends Common {
   out: string;
 }
 
-const options = parse<Options>(
+await run<Options>(
   command('bench:vulkan', 'element-wise ops and matmul on the CPU against every Vulkan device')
     .option('--sizes <n,...>', 'sides of the square operands', sizes, [512, 1024, 2048])
     .option(
@@ -48,10 +48,10 @@ const options = parse<Options>(
     )
     .option('--device <device>', "number or part of the name of a Vulkan device, or 'none'")
     .option('--out <folder>', 'folder for CSV, JSON and chart', join(packageRoot(), 'bench/results')),
+  main,
 );
-if (options) await main(options);
 
-async function main(options: Options): Promise<void> {
+async function main(options: Options): Promise<number> {
   const effort = options.quick ? quick : thorough;
   const walk = cases(options.sizes, options.ops);
   const { devices, reason } = findDevices(options.device ?? process.env.ATTN_VK_DEVICE);
@@ -59,7 +59,7 @@ async function main(options: Options): Promise<void> {
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}`);
   if (devices.length === 0) console.log(`\nNo Vulkan device: ${reason}.\nThe CPU alone:`);
 
-  const ceilings = await measureCeilings(options.sizes, effort);
+  const ceilings = await measureCeilings(options.sizes);
   const all: Figure[] = [];
   let good = true;
   for (const device of devices.length > 0 ? devices : [null]) {
@@ -68,11 +68,12 @@ async function main(options: Options): Promise<void> {
     await save(found, device, about, options.out);
     const open = bind('vulkan', found.figures, device?.name);
     if (device && !check(found.figures, open) && options.check) good = false;
-    all.push(...found.figures);
+    const on = devices.length > 1 ? ` on ${device!.name}` : '';
+    all.push(...found.figures.map((f) => ({ ...f, name: f.name + on })));
     if (found.results.some((r) => r.failure && r.failure !== noKernel)) good = false;
   }
   if (options.json) writeReport(options.json, { machine: about, cases: all });
-  if (!good) process.exitCode = 1;
+  return good ? 0 : 1;
 }
 
 interface Found {
@@ -81,14 +82,14 @@ interface Found {
 }
 
 /** The CPU's ceilings, while nothing of ours runs. */
-async function measureCeilings(sizes: readonly number[], effort: Effort): Promise<Ceilings> {
+async function measureCeilings(sizes: readonly number[]): Promise<Ceilings> {
   const anchor = await openAnchor();
   if (typeof anchor === 'string') {
     console.log(`CPU ceilings: not measured (${anchor})`);
     return { bandwidth: new Map(), flops: new Map() };
   }
   try {
-    const found = await cpuCeilings(anchor, sizes, effort.runs);
+    const found = await cpuCeilings(anchor, sizes);
     const streams = [...found.bandwidth].map(([n, b]) => `${(b / 1e9).toFixed(0)} GB/s at ${n}²`);
     const peaks = [...found.flops].map(([dtype, f]) => `${(f / 1e9).toFixed(0)} GFLOP/s ${dtype}`);
     console.log(`CPU ceilings in this run: ${[...streams, ...peaks].join(', ')}`);

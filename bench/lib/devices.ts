@@ -1,5 +1,6 @@
 /** The Vulkan devices that a benchmark runs on, or why there is none. */
 import type { Caps } from '../../src/runtime/binding.js';
+import { DeviceError } from '../../src/runtime/errors.js';
 import { survey } from '../../src/runtime/runtime.js';
 
 export interface Found {
@@ -25,6 +26,8 @@ export function findDevices(wanted: string | undefined): Found {
       : wanted === undefined
         ? `found ${seen.join(', ')}`
         : `none matches '${wanted}' among ${seen.join(', ')}`);
+  // Whoever names a device means that one: the CPU's figures alone would not answer.
+  if (wanted) throw new DeviceError(`no such Vulkan device: ${reason}`, { hint: 'run `attn-vk doctor`' });
   return { devices: [], reason };
 }
 

@@ -1,5 +1,6 @@
 /** Flags that the benchmarks share. Wrong usage ends with status 2. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { ArgumentError, AttnError, DeviceError } from '../../src/runtime/errors.js';
 
 export const list = (text: string): string[] => text.split(',').filter(Boolean);
 
@@ -24,13 +25,19 @@ export const command = (name: string, description: string): Command =>
     .option('--check', 'exit with status 1 where a figure falls short of bench/bounds.json')
     .exitOverride();
 
-/** The flags, or undefined where the process should end: status 0 after --help, 2 after wrong usage. */
-export function parse<T extends Common>(program: Command): T | undefined {
+/**
+ * Parses and runs. Status 2 for wrong usage - an unknown flag, or a name that does not exist -, 1 for what the
+ * library refuses or a figure that is wrong, 3 where a device was named and is not there.
+ */
+export async function run<T>(program: Command, main: (options: T) => Promise<number>): Promise<void> {
   try {
-    return program.parse().opts<T>();
+    process.exitCode = await main(program.parse().opts() as T);
   } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    process.exitCode = error.exitCode === 0 ? 0 : 2;
-    return undefined;
+    // commander has already said what is wrong; --help ends here too, with status 0.
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+    else if (error instanceof AttnError) {
+      process.stderr.write(`${program.name()}: ${error.message}\n`);
+      process.exitCode = error instanceof DeviceError ? 3 : error instanceof ArgumentError ? 2 : 1;
+    } else throw error;
   }
 }
