@@ -58,7 +58,8 @@ float* matmul_scratch(size_t floats) {
     held.reset();
     size = 0;
     held.reset(static_cast<float*>(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)));
-    if (!held) throw Error("ATTN_OUT_OF_MEMORY", "no room for fp32 copies of matmul operands");
+    if (!held) throw Error("ATTN_OUT_OF_MEMORY", "no room for fp32 copies of matmul operands",
+                           "dispose tensors or use smaller batches");
     size = floats;
   }
   return held.get();
@@ -139,7 +140,8 @@ class Product {
     set(count_ - 1, out);
     const auto status = dnnl_primitive_execute(primitive_.get(), stream_.get(), count_, arguments_);
     if (status == dnnl_out_of_memory)
-      throw Error("ATTN_OUT_OF_MEMORY", "oneDNN found no memory for its scratchpad");
+      throw Error("ATTN_OUT_OF_MEMORY", "oneDNN found no memory for its scratchpad",
+                  "dispose tensors or use smaller batches");
     if (status != dnnl_success)
       throw Error("ATTN_INTERNAL", "oneDNN's matmul failed with status " + std::to_string(status));
   }

@@ -90,6 +90,8 @@ class Executor {
  private:
   void main();
   void run(Submission&);
+  void run_block(Submission&, std::shared_ptr<const Error>& failure);
+  void abandon(size_t first, std::shared_ptr<const Error>, Submission&);
   void execute(const Instruction&, Side, Submission&);
   void run_op(const Instruction&, Side);
   void release_after(const Instruction&);
@@ -128,7 +130,7 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> queue_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 

@@ -114,6 +114,9 @@ std::string self_test(Executor& executor, Prepared& p, double tolerance) {
       }
     }
     return {};
+  } catch (const Error& error) {
+    if (error.code == "ATTN_OUT_OF_MEMORY" || error.code == "ATTN_DEVICE_LOST") throw;
+    return p.problem + ": " + error.what();
   } catch (const std::exception& error) {
     return p.problem + ": " + error.what();
   }

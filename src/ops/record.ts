@@ -3,7 +3,7 @@
  * A prepared op is made once for an op, the specs of its inputs, and its attributes, on each runtime.
  */
 import type { Caps, OperandInfo, Prepared } from '../runtime/binding.js';
-import { ArgumentError, DeviceError, DTypeError } from '../runtime/errors.js';
+import { ArgumentError, AttnError, DeviceError, DTypeError } from '../runtime/errors.js';
 import { runtime as currentRuntime, type Runtime } from '../runtime/runtime.js';
 import { type DType, dtypeCode, encode, isFloat } from '../tensor/dtype.js';
 import { describe, type Spec, show, spec } from '../tensor/shape.js';
@@ -26,7 +26,8 @@ interface Entry {
 /** Runs an op on its operands and returns its outputs. */
 export function record(op: Op, operands: readonly Operand[], attrs: object | undefined): Tensor[] {
   const tensors = resolve(op, operands);
-  const runtime = tensors.length > 0 ? tensors[0]!.runtime : currentRuntime();
+  const runtime =
+    tensors.length > 0 ? tensors[0]!.storage(op.name, inputSpec(op, 0).name).runtime : currentRuntime();
   const buffers = new Array<number>(tensors.length);
   let key: string | number;
   if (tensors.length === 0) key = '';
@@ -118,10 +119,8 @@ function resolve(op: Op, operands: readonly Operand[]): readonly Tensor[] {
         hint: 'make one with tensor(values)',
       });
     const scalar = spec([], dtype ?? like.dtype);
-    return new Tensor(scalar, {
-      runtime: like.runtime,
-      buffer: like.runtime.upload(encode(scalar.dtype, [operand])),
-    });
+    const { runtime } = like.storage(op.name, inputSpec(op, operands.indexOf(like)).name);
+    return new Tensor(scalar, { runtime, buffer: runtime.upload(encode(scalar.dtype, [operand])) });
   });
 }
 
@@ -161,8 +160,14 @@ function checkDTypes(op: Op, inputs: readonly Spec[], attrs: object): void {
 // ---------------------------------------------------------------- preparing
 
 function makeEntry(op: Op, inputs: readonly Spec[], attrs: object, runtime: Runtime): Entry {
-  const problem = problemOf(op, inputs, attrs);
-  return { prepared: prepareProblem(op, problem, runtime), problem };
+  try {
+    const problem = problemOf(op, inputs, attrs);
+    return { prepared: prepareProblem(op, problem, runtime), problem };
+  } catch (error) {
+    // What ops share (specs, say) does not know for whom it works.
+    if (!(error instanceof AttnError) || error.op) throw error;
+    throw error.of(op.name);
+  }
 }
 
 /** Makes a problem ready on a runtime, outside the memo of calls. */
