@@ -1,12 +1,19 @@
+import { rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /** The double build from a clean copy takes minutes: `npm run test:builds` runs it, and nothing else. */
 const builds = process.env.ATTN_VK_TEST_BUILDS === '1';
 
+/** Calibration and pipelines of the tests: fresh for each run, and not the user's. */
+const cache = fileURLToPath(new URL('build/test-cache', import.meta.url));
+rmSync(cache, { recursive: true, force: true });
+
 export default defineConfig({
   test: {
     include: builds ? ['test/builds/**/*.test.ts'] : ['test/**/*.test.ts'],
     exclude: builds ? [] : ['test/builds/**'],
+    env: { ATTN_VK_CACHE: cache },
     // A native addon with threads of its own: processes, not worker threads, and few of them.
     pool: 'forks',
     maxWorkers: 2,

@@ -16,6 +16,8 @@ const typescript = [
   { path: 'tsconfig.build.json' },
   { path: 'src', ending: /\.ts$/ },
   { path: 'bench', ending: /\.ts$/ },
+  { path: 'test/support', ending: /\.ts$/ },
+  { path: 'test/vulkan.ts' },
 ];
 
 export const nativeSources = (root) => list(root, native);

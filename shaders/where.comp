@@ -13,11 +13,6 @@ layout(set = 0, binding = 1) readonly buffer A { uvec4 a[]; };
 layout(set = 0, binding = 2) readonly buffer B { uvec4 b[]; };
 layout(set = 0, binding = 3) writeonly buffer Out { uvec4 y[]; };
 
-uvec4 repeated(uint word) {
-  const uint lanes = per_word(DTYPE);
-  return uvec4(lanes == 1u ? word : lanes == 2u ? (word & 0xffffu) * 0x10001u : (word & 0xffu) * 0x1010101u);
-}
-
 // All ones in the lanes of word k of unit i whose condition holds.
 uint mask(uint i, uint k) {
   const uint lanes = per_word(DTYPE);
@@ -35,8 +30,8 @@ void main() {
   uint i = GROUP_INDEX * gl_WorkGroupSize.x * STEPS + gl_LocalInvocationID.x;
   for (uint step = 0u; step < STEPS; step++, i += gl_WorkGroupSize.x) {
     if (i >= pc.units) return;
-    const uvec4 u = (STILL & 2u) != 0u ? repeated(a[0].x) : a[i];
-    const uvec4 v = (STILL & 4u) != 0u ? repeated(b[0].x) : b[i];
+    const uvec4 u = (STILL & 2u) != 0u ? repeat_bits(extract_bits(a[0].x, DTYPE, 0u), DTYPE) : a[i];
+    const uvec4 v = (STILL & 4u) != 0u ? repeat_bits(extract_bits(b[0].x, DTYPE, 0u), DTYPE) : b[i];
     const uvec4 m = uvec4(mask(i, 0u), mask(i, 1u), mask(i, 2u), mask(i, 3u));
     y[i] = (u & m) | (v & ~m);
   }

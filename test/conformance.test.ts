@@ -45,5 +45,5 @@ describe.each(sides)('$side', ({ options }) => {
       live: 0,
     });
     runtime.trim();
-  });
+  }, 300_000);
 });

@@ -224,8 +224,8 @@ static Kernel make_binary(Attrs& attrs) {
                                                   : Walk::both;
   const BinaryLoop loop = loops.walk[static_cast<int>(walk)];
   if (shape.one_row()) {
-    const Tail tail = n * out_size >= kStreamBytes ? Tail::past_caches : Tail::whole;
     const int64_t step_a = walk == Walk::right ? 0 : size, step_b = walk == Walk::left ? 0 : size;
+    const Tail tail = past_caches(n * (step_a + step_b + out_size)) ? Tail::past_caches : Tail::whole;
     return [=](const Operands& o) {
       const char* a = static_cast<const char*>(o.in[0]);
       const char* b = static_cast<const char*>(o.in[1]);

@@ -2,6 +2,8 @@
 // broadcast operands.
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -18,9 +20,16 @@ namespace attn::cpu {
 inline constexpr int64_t kMapGrain = 32768, kSpecialGrain = 4096;
 // Chunks begin at multiples of this many elements: 64 bytes even where elements are bytes.
 inline constexpr int64_t kMapAlign = 64;
-// Outputs from this size on are stored past the caches: they would not stay in them until they are read
-// again.
-inline constexpr int64_t kStreamBytes = 12 << 20;
+// Whether an op that touches so many bytes should store past the caches: from three quarters of the last
+// level on, its output would only evict what it reads (measured at 24 of 32 MiB). More than 32 MiB is never
+// one tenant's own.
+inline bool past_caches(int64_t bytes) {
+  static const int64_t limit = [] {
+    const int64_t last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::min<int64_t>(last_level > 0 ? last_level : INT64_MAX, 32 << 20) / 4 * 3;
+  }();
+  return bytes >= limit;
+}
 
 // Rows shorter than this are gathered into blocks before they are computed on.
 inline constexpr int64_t kShortRow = 32;

@@ -24,8 +24,10 @@ struct MatmulProblem {
 
 float activate(Activation, float x);
 
-// fp32 workspace of the calling thread, as large as its largest user needed; valid until the next call.
-float* matmul_scratch(size_t floats);
+// Workspace of the calling thread, as large as its largest user needed; valid until the next call for the
+// same use.
+enum class Scratch : uint8_t { widened, packed };
+float* matmul_scratch(Scratch, size_t floats);
 
 // Problems so small that oneDNN's call costs more than the arithmetic: one thread, no packing of a.
 bool suits_small_matmul(const MatmulProblem&);

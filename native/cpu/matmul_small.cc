@@ -109,7 +109,8 @@ std::vector<int64_t> matrix_indices(const std::vector<int64_t>& batch, const std
 
 }  // namespace
 
-// oneDNN costs 1 us and more from 20^3 on, this kernel 0.3 us at 32^3; each matrix of a batch costs it 20 ns more.
+// oneDNN costs 1 us and more from 20^3 on, this kernel 0.3 us at 32^3; each matrix of a batch costs it 20 ns
+// more.
 bool suits_small_matmul(const MatmulProblem& p) {
   if (p.activation != Activation::none && p.activation != Activation::relu) return false;
   constexpr int64_t kMost = 4096;  // elements of an operand: what stays in the first cache
@@ -125,7 +126,7 @@ Kernel make_small_matmul(const MatmulProblem& p) {
   const int64_t turned = p.transpose_b ? p.k * p.n : 0, c = half_out ? p.m * p.n : 0;
   return [=, a_at = matrix_indices(p.batch, p.a_moves),
           b_at = matrix_indices(p.batch, p.b_moves)](const Operands& o) {
-    float* const wide_a = matmul_scratch(static_cast<size_t>(a + b + bias + turned + c));
+    float* const wide_a = matmul_scratch(Scratch::widened, static_cast<size_t>(a + b + bias + turned + c));
     float *const wide_b = wide_a + a, *const wide_bias = wide_b + b, *const turned_b = wide_bias + bias;
     float* const wide_c = turned_b + turned;
     SmallProduct s{};

@@ -152,15 +152,13 @@ static Kernel make_unary(Attrs& attrs) {
   const int64_t n = attrs.i(), size = static_cast<int64_t>(size_of(t));
   const UnaryLoop loop = HWY_DYNAMIC_DISPATCH(choose_unary)(op, t);
   const int64_t grain = is_cheap(op) ? kMapGrain : kSpecialGrain;
-  const bool past_caches = n * size >= kStreamBytes;
+  const bool stream = past_caches(2 * n * size);
   return [=](const Operands& o) {
     const char* x = static_cast<const char*>(o.in[0]);
     char* y = static_cast<char*>(o.out[0]);
     parallel_for(
         n, grain,
-        [&](int64_t begin, int64_t end) {
-          loop(x + begin * size, y + begin * size, end - begin, past_caches);
-        },
+        [&](int64_t begin, int64_t end) { loop(x + begin * size, y + begin * size, end - begin, stream); },
         kMapAlign);
   };
 }

@@ -69,24 +69,22 @@ class Trial {
   std::vector<int32_t> ids_;
 };
 
-// Seconds of one run within a batch: the lower quartile over several batches (noise only ever adds).
+// Seconds of one run within a batch: the fastest of several batches, for noise only ever adds.
 double time_batches(double budget, const std::function<void(int)>& batch) {
   batch(1);  // compiles, allocates
   const auto first = Clock::now();
   batch(1);
   const double once = std::max(since(first), 1e-7);
   const int runs = static_cast<int>(std::clamp(budget / 8 / once, 1.0, 64.0));
-  std::vector<double> samples;
+  double best = std::numeric_limits<double>::infinity();
   const auto start = Clock::now();
-  while (samples.size() < 3 || (samples.size() < 12 && since(start) < budget)) {
+  for (int batches = 0; batches < 3 || (batches < 12 && since(start) < budget); batches++) {
     const auto begin = Clock::now();
     batch(runs);
-    samples.push_back(since(begin) / runs);
+    best = std::min(best, since(begin) / runs);
     if (since(start) > 2 * budget) break;
   }
-  const auto quartile = samples.begin() + static_cast<ptrdiff_t>(samples.size() / 4);
-  std::nth_element(samples.begin(), quartile, samples.end());
-  return *quartile;
+  return best;
 }
 
 }  // namespace

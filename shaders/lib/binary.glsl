@@ -54,4 +54,26 @@ uint apply_bits(int op, int dtype, uint a, uint b) {
   }
   return float_to_bits(apply(op, u, v), dtype);
 }
+
+// The same on words: both lanes of a word of halves.
+uint apply_word(int op, int dtype, uint u, uint v) {
+  if (per_word(dtype) == 1u) return apply_bits(op, dtype, u, v);
+  uint made = 0u;
+  for (uint lane = 0u; lane < 2u; lane++) {
+    const uint r = apply_bits(op, dtype, extract_bits(u, dtype, lane), extract_bits(v, dtype, lane));
+    made = insert_bits(made, r, dtype, lane);
+  }
+  return made;
+}
+uvec4 apply_words(int op, int dtype, uvec4 u, uvec4 v) {
+  return uvec4(apply_word(op, dtype, u.x, v.x), apply_word(op, dtype, u.y, v.y), apply_word(op, dtype, u.z, v.z),
+               apply_word(op, dtype, u.w, v.w));
+}
+
+// Four words of comparisons, one or two lanes a word, as the bytes of one or two words.
+uvec2 to_bytes(int dtype, uvec4 r) {
+  if (per_word(dtype) == 1u) return uvec2(r.x | (r.y << 8) | (r.z << 16) | (r.w << 24), 0u);
+  const uvec4 pairs = (r & 1u) | ((r >> 8) & 0x100u);
+  return pairs.xz | (pairs.yw << 16);
+}
 #endif

@@ -46,6 +46,12 @@ uint insert_bits(uint word, uint bits, int dtype, uint lane) {
   return bits;
 }
 
+// One element's bits in every lane of 16 bytes.
+uvec4 repeat_bits(uint bits, int dtype) {
+  const uint lanes = per_word(dtype);
+  return uvec4(lanes == 1u ? bits : lanes == 2u ? bits * 0x10001u : bits * 0x1010101u);
+}
+
 // LOAD(words, dtype, i): element i of a `uint words[]` buffer as float; LOAD_BITS keeps its raw bits.
 #define LOAD_BITS(words, dtype, i) extract_bits(words[(i) / per_word(dtype)], dtype, (i) % per_word(dtype))
 #define LOAD(words, dtype, i) bits_to_float(LOAD_BITS(words, dtype, i), dtype)

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import type { Caps } from '../runtime/binding.js';
 import { loadedFrom } from '../runtime/load.js';
-import { type CpuInfo, native, type Survey } from '../runtime/native.js';
-import { cacheFolder } from '../runtime/runtime.js';
+import { type CpuInfo, native, type Routing, type Survey } from '../runtime/native.js';
+import { cacheFolder, Runtime } from '../runtime/runtime.js';
 
 export interface Diagnosis {
   version: string;
@@ -16,6 +16,8 @@ export interface Diagnosis {
   addon: { path: string } | { error: string };
   cpu: CpuInfo | null;
   vulkan: Survey | null;
+  /** By device: is it calibrated, and what the self-tests of its GPU variants gave ('' passed). */
+  routing: ({ device: number } & Partial<Routing> & { error?: string })[];
   /** What ended the process that looked at the Vulkan drivers, if something did. */
   crash: string | null;
   cache: { folder: string; files: { name: string; bytes: number }[] };
@@ -50,6 +52,7 @@ function look(version: string): Diagnosis {
     addon: { error: '' },
     cpu: null,
     vulkan: null,
+    routing: [],
     crash: null,
     cache: cacheFiles(),
   };
@@ -58,11 +61,24 @@ function look(version: string): Diagnosis {
     diagnosis.addon = { path: loadedFrom! };
     diagnosis.cpu = addon.cpuInfo();
     // A parent that looks again after a crash asks for everything but the drivers.
-    if (process.env[LOOKING] !== 'cpu') diagnosis.vulkan = addon.survey();
+    if (process.env[LOOKING] !== 'cpu') {
+      diagnosis.vulkan = addon.survey();
+      diagnosis.routing = diagnosis.vulkan.devices.filter((d) => !d.unusable).map((d) => openDevice(d.index));
+    }
   } catch (error) {
     diagnosis.addon = { error: error instanceof Error ? error.message : String(error) };
   }
   return diagnosis;
+}
+
+/** Opens a device as a program would, and reads what is known of it from earlier runs. */
+function openDevice(device: number): Diagnosis['routing'][number] {
+  try {
+    using runtime = new Runtime({ device, route: 'auto' });
+    return { device, ...runtime.routing() };
+  } catch (error) {
+    return { device, error: error instanceof Error ? error.message : String(error) };
+  }
 }
 
 /** Everything, from a process of its own; once more without the drivers where that one crashed. */
@@ -101,6 +117,7 @@ export function format(d: Diagnosis): string {
   if (d.cpu) lines.push(...cpuLines(d.cpu));
   if (d.crash) lines.push('', `Vulkan: ${d.crash}: a driver is broken.`, `  ${driverHint}`);
   if (d.vulkan) lines.push('', ...vulkanLines(d.vulkan));
+  for (const r of d.routing) lines.push(...routingLines(r));
   const { folder, files } = d.cache;
   lines.push('', `Cache  ${folder}${files.length ? '' : ' (empty)'}`);
   for (const { name, bytes } of files) lines.push(`  ${name}  ${size(bytes)}`);
@@ -152,6 +169,20 @@ function deviceLines(d: Caps): string[] {
       has('timeline semaphores', d.timelineSemaphore),
       has('cooperative matrices', d.cooperativeMatrix),
     ].join(', ')}`,
+  ];
+}
+
+function routingLines({ device, error, calibrated, probes = {} }: Diagnosis['routing'][number]): string[] {
+  if (error) return ['', `Device ${device} does not open: ${error}`];
+  const failed = Object.entries(probes).filter(([, reason]) => reason !== '');
+  const tested = Object.keys(probes).length;
+  return [
+    '',
+    `Device ${device} opens; ${calibrated ? 'calibrated' : 'not calibrated yet (the first routed op does it)'}`,
+    tested === 0
+      ? '  self-tests  none yet: each kernel variant is tested when it is first used'
+      : `  self-tests  ${tested - failed.length} of ${tested} kernel variants used so far agree with the CPU`,
+    ...failed.map(([variant, reason]) => `  NOT USED    ${variant}: ${reason}`),
   ];
 }
 

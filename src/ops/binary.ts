@@ -1,6 +1,6 @@
 /** Element-wise maps of two tensors with NumPy broadcasting. The kernels know them by their place in the table. */
 import { type DType, dtypeCode, floatDTypes, perWord } from '../tensor/dtype.js';
-import { broadcastShapes, spec } from '../tensor/shape.js';
+import { broadcastShapes, type Shape, spec } from '../tensor/shape.js';
 import {
   type BackwardContext,
   type Callable,
@@ -18,6 +18,7 @@ import {
   contiguous,
   eachElement,
   packWalk,
+  rows,
   sumTo,
   walkOf,
 } from './elementwise.js';
@@ -129,63 +130,39 @@ const table: readonly Binary[] = [
   { name: 'greaterEqual', doc: 'a ≥ b', f: (a, b) => +(a >= b), compares: true, flops: 1 },
 ];
 
+const on = (a: Shape, b: Shape, more: Partial<Sample<object>> = {}): Sample<object> => ({
+  shapes: [a, b],
+  ...more,
+});
+
 /** Shapes that broadcast in every way that the kernels tell apart. */
 const shapes: Sample<object>[] = [
-  { shapes: [[], []] },
-  { shapes: [[0], [1]] },
-  {
-    shapes: [
-      [3, 0],
-      [3, 1],
-    ],
-  },
-  { shapes: [[1], [1]] },
-  { shapes: [[37], [37]] },
-  {
-    shapes: [
-      [129, 65],
-      [129, 65],
-    ],
-  },
-  { shapes: [[5, 7, 3], []] },
-  { shapes: [[], [131]] },
-  { shapes: [[9, 67], [67]] },
-  { shapes: [[67], [9, 67]] },
-  {
-    shapes: [
-      [9, 67],
-      [9, 1],
-    ],
-  },
-  {
-    shapes: [
-      [9, 1],
-      [1, 67],
-    ],
-  },
-  {
-    shapes: [
-      [4, 1, 5, 3],
-      [6, 1, 3],
-    ],
-  },
-  {
-    shapes: [
-      [2, 1, 3, 1, 2, 1, 3],
-      [1, 2, 1, 2, 1, 3, 1],
-    ],
-  },
-  { shapes: [[70000, 3], [3]], heavy: true },
-  {
-    shapes: [
-      [70000, 3],
-      [70000, 1],
-    ],
-    heavy: true,
-  },
+  on([], []),
+  on([0], [1]),
+  on([3, 0], [3, 1]),
+  on([1], [1]),
+  on([37], [37]),
+  on([129, 65], [129, 65]),
+  on([5, 7, 3], []),
+  on([], [131]),
+  on([9, 67], [67]),
+  on([67], [9, 67]),
+  on([9, 67], [9, 1]),
+  on([9, 1], [1, 67]),
+  on([4, 1, 5, 3], [6, 1, 3]),
+  on([2, 1, 3, 1, 2, 1, 3], [1, 2, 1, 2, 1, 3, 1]),
+  // rows of whole 16-byte units
+  on([9, 64], [64]),
+  on([9, 1], [9, 48]),
+  on([3, 1, 5, 80], [7, 1, 80]),
+  on([2, 5, 1, 16], [5, 3, 1]),
+  on([3, 4096], [4096]),
+  on([70000, 3], [3], { heavy: true }),
+  on([70000, 3], [70000, 1], { heavy: true }),
 ];
 // 140 MB an operand: more than a binding of 128 MiB holds.
-const huge: Sample<object> = { shapes: [[35_000_001], [35_000_001]], dtypes: ['float32'], heavy: true };
+const huge = on([35_000_001], [35_000_001], { dtypes: ['float32'], heavy: true });
+const two: readonly [number, number] = [2, 2];
 const whole: readonly [number, number] = [-(2 ** 31), 2 ** 31 - 1];
 
 /** Each operand's storage tells how many of its elements make 16 bytes. */
@@ -198,18 +175,12 @@ function binary(code: number): Callable<object, [a: Operand, b: Operand]> {
   const dtypes: DType[] = int || compares ? [...floatDTypes, 'int32'] : [...floatDTypes];
   const samples = [...shapes];
   if (dtypes.includes('int32'))
-    samples.push({ shapes: [[333], [333]], domains: [whole, whole], dtypes: ['int32'] });
-  if (compares)
-    samples.push({
-      shapes: [[77], [77]],
-      domains: [
-        [2, 2],
-        [2, 2],
-      ],
-    });
+    samples.push(on([333], [333], { domains: [whole, whole], dtypes: ['int32'] }));
+  if (compares) samples.push(on([77], [77], { domains: [two, two] }));
   if (name === 'add') samples.push(huge);
   const gpu: GpuVariant<object>[] = [
     contiguous('binary', constants(code), ({ inputs: [a] }) => 4 * perWord(a!.dtype)),
+    rows('binary_rows', constants(code), ({ inputs: [a] }) => 4 * perWord(a!.dtype)),
     broadcast('binary_broadcast', constants(code)),
   ];
   return defineOp<[a: Operand, b: Operand]>()({

@@ -39,8 +39,14 @@ export const bytesOf = ({ inputs, outputs }: Problem): number =>
 
 // ---------------------------------------------------------------- GPU plans
 
-/** Invocations of a workgroup: kernels without shared memory take 256 where the device does. */
-export const workgroup = (caps: Caps): number => Math.min(256, caps.maxInvocations, caps.maxGroupSize[0]);
+/**
+ * Invocations of a workgroup of kernels without shared memory, a power of two: 256 where the device takes them; on
+ * software drivers, where starting a group costs more than running it, all that the device takes.
+ */
+export function workgroup(caps: Caps): number {
+  const most = Math.min(caps.type === 'cpu' ? 1024 : 256, caps.maxInvocations, caps.maxGroupSize[0]);
+  return 2 ** Math.floor(Math.log2(most));
+}
 
 /** uvec4 steps that one invocation of a contiguous kernel makes, a workgroup apart. */
 export const STEPS = 4;
@@ -116,30 +122,90 @@ export const contiguous = <A>(
 
 const MAX_AXES = 6;
 
+/** What every stretched form needs: few axes, indices below 2^31, operands that fit a binding. */
+function stretchable(problem: Problem, axes: number, caps: Caps): string | null {
+  if (axes > MAX_AXES) return `${axes} axes remain where the kernel walks ${MAX_AXES}`;
+  const output = problem.outputs[0]!;
+  if (output.size >= 2 ** 31) return `${output.size} elements are beyond 32-bit indices`;
+  const widest = Math.max(output.bytes, ...problem.inputs.map((s) => s.bytes));
+  if (widest > caps.maxBindingBytes)
+    return `an operand of ${widest} bytes exceeds a binding (${caps.maxBindingBytes}) and is stretched, so it cannot be split`;
+  return null;
+}
+
+const pad = (list: readonly number[], length: number, value: number): number[] => [
+  ...list,
+  ...new Array<number>(length - list.length).fill(value),
+];
+
+/** Workgroups that keep a large device busy. */
+const ENOUGH_GROUPS = 512;
+
+/**
+ * Stretched operands whose innermost axis is whole units of 16 bytes: every operand moves or stands still along it,
+ * and rows are found once an invocation. Lanes stand `width` abreast on a row; long rows are cut in chunks.
+ */
+export const rows = <A>(
+  shader: string,
+  constants: (problem: Problem<A>) => number[],
+  perUnit: (problem: Problem<A>) => number,
+): GpuVariant<A> => ({
+  name: 'rows',
+  admits(problem, caps) {
+    const { shape } = walkOf(problem as Problem);
+    const row = shape.at(-1) ?? 1;
+    if (shape.length < 2) return 'nothing is stretched along some axes only';
+    if (row % perUnit(problem)) return `rows of ${row} elements are not whole units of ${perUnit(problem)}`;
+    return stretchable(problem as Problem, shape.length, caps);
+  },
+  plan(problem, caps) {
+    const { shape, strides } = walkOf(problem as Problem);
+    const size = workgroup(caps);
+    const outer = shape.slice(0, -1);
+    const count = outer.reduce((n, d) => n * d, 1);
+    const units = shape.at(-1)! / perUnit(problem);
+    if (count * units === 0) return { dispatches: [] };
+    const logWidth = Math.min(Math.log2(size), Math.ceil(Math.log2(units)));
+    const width = 2 ** logWidth;
+    const blocks = Math.ceil(count / (size / width));
+    const wanted = Math.min(Math.ceil(ENOUGH_GROUPS / blocks), Math.ceil(units / width));
+    const span = Math.ceil(units / wanted / width) * width;
+    const chunks = Math.ceil(units / span);
+    const still = strides.reduce((mask, s, i) => mask | (s.at(-1) ? 0 : 1 << i), 0);
+    const axes = MAX_AXES - 1;
+    return {
+      dispatches: [
+        {
+          shader,
+          spec: [size, shape.length, ...constants(problem), still],
+          push: [
+            count,
+            units,
+            chunks,
+            span,
+            logWidth,
+            ...pad(outer, axes, 1),
+            ...strides.flatMap((s) => pad(s.slice(0, -1), axes, 0)),
+          ],
+          groups: blocks * chunks,
+          binds: [...problem.inputs, problem.outputs[0]!].map((_, operand) => ({ operand })),
+        },
+      ],
+    };
+  },
+});
+
 /** The general form: up to six axes with any strides; an invocation makes the elements of one output word. */
 export const broadcast = <A>(
   shader: string,
   constants: (problem: Problem<A>) => number[],
 ): GpuVariant<A> => ({
   name: 'broadcast',
-  admits(problem, caps) {
-    const { shape } = walkOf(problem as Problem);
-    if (shape.length > MAX_AXES) return `${shape.length} axes remain where the kernel walks ${MAX_AXES}`;
-    const output = problem.outputs[0]!;
-    if (output.size >= 2 ** 31) return `${output.size} elements are beyond 32-bit indices`;
-    const widest = Math.max(output.bytes, ...problem.inputs.map((s) => s.bytes));
-    if (widest > caps.maxBindingBytes)
-      return `an operand of ${widest} bytes exceeds a binding (${caps.maxBindingBytes}) and is stretched, so it cannot be split`;
-    return null;
-  },
+  admits: (problem, caps) => stretchable(problem as Problem, walkOf(problem as Problem).shape.length, caps),
   plan(problem, caps) {
     const { shape, strides } = walkOf(problem as Problem);
     const output = problem.outputs[0]!;
     if (output.size === 0) return { dispatches: [] };
-    const pad = (list: number[], value: number) => [
-      ...list,
-      ...new Array(MAX_AXES - list.length).fill(value),
-    ];
     const words = Math.ceil(output.size / perWord(output.dtype));
     const size = workgroup(caps);
     return {
@@ -147,7 +213,7 @@ export const broadcast = <A>(
         {
           shader,
           spec: [size, ...constants(problem), shape.length],
-          push: [output.size, ...pad(shape, 1), ...strides.flatMap((s) => pad(s, 0))],
+          push: [output.size, ...pad(shape, MAX_AXES, 1), ...strides.flatMap((s) => pad(s, MAX_AXES, 0))],
           groups: Math.ceil(words / size),
           binds: [...problem.inputs, output].map((_, operand) => ({ operand })),
         },

@@ -1,7 +1,7 @@
 /** Matrix product with an epilogue: out = act(a b + bias). The CPU side is native/cpu/matmul.cc. */
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode } from '../tensor/dtype.js';
-import { broadcastShapes, show, sizeOf, spec } from '../tensor/shape.js';
+import { broadcastShapes, type Shape, show, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type Sample } from './define.js';
 import { sumTo } from './elementwise.js';
@@ -40,6 +40,8 @@ const product = (
   shapes: [attrs.transposeA ? [k, m] : [m, k], attrs.transposeB ? [n, k] : [k, n], ...(bias ? [[n]] : [])],
   attrs,
 });
+
+const given = (...shapes: Shape[]) => ({ shapes });
 
 export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAttrs>({
   name: 'matmul',
@@ -194,133 +196,34 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     ...activations.map((activation) => product(19, 30, 12, { activation }, true)),
     product(40, 72, 64, { activation: 'gelu' }),
     { ...product(33, 30, 17, { outDtype: 'float32' }, true), dtypes: ['bfloat16', 'float16'] },
-    { shapes: [[5], [5]] },
-    { shapes: [[7], [3, 7, 4]] },
-    { shapes: [[2, 6, 7], [7]] },
-    {
-      shapes: [
-        [3, 17, 20],
-        [3, 20, 9],
-      ],
-    },
-    { shapes: [[3, 8, 6], [6, 5], [5]] },
-    {
-      shapes: [
-        [8, 6],
-        [3, 6, 5],
-      ],
-    },
-    {
-      shapes: [
-        [2, 1, 8, 6],
-        [3, 6, 5],
-      ],
-    },
-    {
-      shapes: [
-        [4, 1, 3, 8, 6],
-        [2, 1, 5, 6],
-      ],
-      attrs: { transposeB: true },
-    },
-    {
-      shapes: [
-        [3, 6, 9],
-        [6, 5],
-      ],
-      attrs: { transposeA: true },
-    },
-    {
-      shapes: [
-        [0, 4, 3],
-        [3, 5],
-      ],
-    },
+    given([5], [5]),
+    given([7], [3, 7, 4]),
+    given([2, 6, 7], [7]),
+    given([3, 17, 20], [3, 20, 9]),
+    given([3, 8, 6], [6, 5], [5]),
+    given([8, 6], [3, 6, 5]),
+    given([2, 1, 8, 6], [3, 6, 5]),
+    { ...given([4, 1, 3, 8, 6], [2, 1, 5, 6]), attrs: { transposeB: true } },
+    { ...given([3, 6, 9], [6, 5]), attrs: { transposeA: true } },
+    given([0, 4, 3], [3, 5]),
     { ...product(70000, 3, 5), heavy: true },
-    {
-      shapes: [
-        [70000, 2, 3],
-        [70000, 3, 2],
-      ],
-      heavy: true,
-    },
+    { ...given([70000, 2, 3], [70000, 3, 2]), dtypes: ['float32'], heavy: true },
     { ...product(257, 300, 511), heavy: true },
     // Larger than a binding of 128 MiB: cut along the rows, along the batch.
     { ...product(70001, 500, 2), dtypes: ['float32'], heavy: true },
-    {
-      shapes: [
-        [65537, 23, 2],
-        [65537, 2, 24],
-      ],
-      dtypes: ['float32'],
-      heavy: true,
-    },
+    { ...given([3, 3491, 2], [3, 2, 3300]), dtypes: ['float32'], heavy: true },
   ],
   invalid: [
-    {
-      shapes: [
-        [2, 3],
-        [4, 5],
-      ],
-      code: 'ATTN_SHAPE',
-    },
-    {
-      shapes: [
-        [2, 3],
-        [3, 5],
-      ],
-      attrs: { transposeA: true },
-      code: 'ATTN_SHAPE',
-    },
-    { shapes: [[], [3, 5]], code: 'ATTN_SHAPE' },
-    {
-      shapes: [
-        [2, 4, 3],
-        [3, 3, 5],
-      ],
-      code: 'ATTN_SHAPE',
-    },
-    { shapes: [[2, 3], [3, 5], [4]], code: 'ATTN_SHAPE' },
-    {
-      shapes: [
-        [2, 3],
-        [3, 5],
-        [1, 5],
-      ],
-      code: 'ATTN_SHAPE',
-    },
-    { shapes: [[3], [3, 5]], attrs: { transposeA: true }, code: 'ATTN_ARGUMENT' },
-    {
-      shapes: [
-        [2, 3],
-        [3, 5],
-      ],
-      attrs: { activation: 'swish' as Activation },
-      code: 'ATTN_ARGUMENT',
-    },
-    {
-      shapes: [
-        [2, 3],
-        [3, 5],
-      ],
-      attrs: { outDtype: 'int32' },
-      code: 'ATTN_ARGUMENT',
-    },
-    {
-      shapes: [
-        [2, 3],
-        [3, 5],
-      ],
-      dtypes: ['float32', 'bfloat16'],
-      code: 'ATTN_DTYPE',
-    },
-    {
-      shapes: [
-        [2, 3],
-        [3, 5],
-      ],
-      dtypes: ['int32', 'int32'],
-      code: 'ATTN_DTYPE',
-    },
+    { ...given([2, 3], [4, 5]), code: 'ATTN_SHAPE' },
+    { ...given([2, 3], [3, 5]), attrs: { transposeA: true }, code: 'ATTN_SHAPE' },
+    { ...given([], [3, 5]), code: 'ATTN_SHAPE' },
+    { ...given([2, 4, 3], [3, 3, 5]), code: 'ATTN_SHAPE' },
+    { ...given([2, 3], [3, 5], [4]), code: 'ATTN_SHAPE' },
+    { ...given([2, 3], [3, 5], [1, 5]), code: 'ATTN_SHAPE' },
+    { ...given([3], [3, 5]), attrs: { transposeA: true }, code: 'ATTN_ARGUMENT' },
+    { ...given([2, 3], [3, 5]), attrs: { activation: 'swish' as Activation }, code: 'ATTN_ARGUMENT' },
+    { ...given([2, 3], [3, 5]), attrs: { outDtype: 'int32' }, code: 'ATTN_ARGUMENT' },
+    { ...given([2, 3], [3, 5]), dtypes: ['float32', 'bfloat16'], code: 'ATTN_DTYPE' },
+    { ...given([2, 3], [3, 5]), dtypes: ['int32', 'int32'], code: 'ATTN_DTYPE' },
   ],
 });

@@ -1,8 +1,8 @@
 /** Element-wise choice. */
 import { type DType, dtypeBytes, dtypes, perWord } from '../tensor/dtype.js';
-import { broadcastShapes, spec } from '../tensor/shape.js';
+import { broadcastShapes, type Shape, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { defineOp, type Operand, type Problem } from './define.js';
+import { defineOp, type Operand, type Problem, type Sample } from './define.js';
 import {
   broadcast,
   bytesOf,
@@ -10,11 +10,13 @@ import {
   contiguous,
   eachElement,
   packWalk,
+  rows,
   sumTo,
   walkOf,
 } from './elementwise.js';
 
 const constants = ({ inputs: [, a] }: Problem): number[] => codes(a!);
+const on = (c: Shape, a: Shape, b: Shape): Sample<object> => ({ shapes: [c, a, b] });
 const all: DType[] = [...dtypes];
 
 /** `where(condition, a, b)`: a where the condition holds, else b; all three broadcast. */
@@ -38,6 +40,7 @@ export const where = defineOp<[condition: Tensor, a: Operand, b: Operand]>()({
   }),
   gpu: [
     contiguous('where', constants, ({ inputs: [, a] }) => 4 * perWord(a!.dtype)),
+    rows('where_rows', constants, ({ inputs: [, a] }) => 4 * perWord(a!.dtype)),
     broadcast('where_broadcast', constants),
   ],
   cost: (problem) => ({ flops: problem.outputs[0]!.size, bytes: bytesOf(problem), family: 'map' }),
@@ -46,30 +49,20 @@ export const where = defineOp<[condition: Tensor, a: Operand, b: Operand]>()({
   },
   saves: { inputs: [0] },
   samples: [
-    { shapes: [[], [], []] },
-    { shapes: [[0], [1], []] },
-    { shapes: [[1], [1], [1]] },
-    { shapes: [[37], [37], [37]] },
-    {
-      shapes: [
-        [129, 65],
-        [129, 65],
-        [129, 65],
-      ],
-    },
-    { shapes: [[131], [131], []] },
-    { shapes: [[131], [], [131]] },
-    { shapes: [[], [131], [131]] },
-    { shapes: [[9, 67], [67], [9, 1]] },
-    { shapes: [[9, 1], [9, 67], []] },
-    {
-      shapes: [
-        [4, 1, 5, 3],
-        [6, 1, 3],
-        [1, 5, 1],
-      ],
-    },
-    { shapes: [[70000, 3], [3], [70000, 1]], heavy: true },
+    on([], [], []),
+    on([0], [1], []),
+    on([1], [1], [1]),
+    on([37], [37], [37]),
+    on([129, 65], [129, 65], [129, 65]),
+    on([131], [131], []),
+    on([131], [], [131]),
+    on([], [131], [131]),
+    on([9, 67], [67], [9, 1]),
+    on([9, 1], [9, 67], []),
+    on([4, 1, 5, 3], [6, 1, 3], [1, 5, 1]),
+    on([9, 64], [3, 9, 64], []),
+    on([3, 1, 1], [9, 64], [3, 9, 1]),
+    { ...on([70000, 3], [3], [70000, 1]), heavy: true },
   ],
   invalid: [{ shapes: [[2], [3], [3]], code: 'ATTN_SHAPE' }],
 });

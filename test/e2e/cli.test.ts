@@ -84,3 +84,36 @@ describe('doctor', () => {
     expect(stdout).toContain('npm run build:native');
   });
 });
+
+describe('route', () => {
+  const none = drivers(join(folder, 'no-such-driver.json'));
+
+  test('--json gives, for every op and size, both estimates, the choice and the reason', () => {
+    const { status, stdout } = attnVk(['route', 'add', 'matmul', '--sizes', '8,32', '--json']);
+    expect(status).toBe(0);
+    const { choices } = JSON.parse(stdout);
+    expect(choices.map((c: { op: string }) => c.op)).toEqual(['add', 'add', 'matmul', 'matmul']);
+    for (const c of choices) {
+      expect(['cpu', 'gpu']).toContain(c.side);
+      expect(c.cpu).toBeGreaterThan(0);
+      expect(c.reason).not.toBe('');
+    }
+  });
+
+  test('without a device everything stays on the CPU, said on stderr; --require-gpu makes it an error', () => {
+    const { status, stdout, stderr } = attnVk(['route', 'add', '--sizes', '8', '--json'], none);
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout).choices.map((c: { side: string }) => c.side)).toEqual(['cpu']);
+    expect(stderr).toContain('no usable Vulkan device');
+    expect(attnVk(['route', 'add', '--sizes', '8', '--require-gpu'], none).status).toBe(3);
+  });
+
+  test.each([[['nonsense']], [['add', '--sizes', '0']], [['add', '--dtype', 'float12']]])(
+    'wrong usage ends with 2: %j',
+    (args) => {
+      const { status, stderr } = attnVk(['route', ...args], none);
+      expect(status).toBe(2);
+      expect(stderr).toMatch(/nonsense|sizes|float12/);
+    },
+  );
+});
