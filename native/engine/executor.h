@@ -78,7 +78,8 @@ class Executor {
   void set_route(Route route) { route_ = route; }
   Route route() const { return route_; }
   void run_on_cpu(Prepared&, std::span<const int32_t> operands);
-  void run_on_gpu(Prepared&, std::span<const int32_t> operands, double seconds);
+  // `spoil` fills the outputs with what no kernel writes: one that leaves elements out is found by that.
+  void run_on_gpu(Prepared&, std::span<const int32_t> operands, double seconds, bool spoil = false);
   // The op's GPU variant agrees with the CPU on this driver: tested once, remembered in the cache folder.
   bool trusted(Prepared&);
   Router& router() { return router_; }
