@@ -84,6 +84,7 @@ float tanh_safe(float x) {
 
 float sigmoid_safe(float x) {
   if (is_nan(x)) return x;
+  if (x < -104.0) return 0.0;  // as IEEE's 1 / (1 + inf), which drivers need not give
   return 1.0 / (1.0 + exp_safe(min(-x, 88.0)));
 }
 

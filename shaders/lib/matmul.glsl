@@ -2,6 +2,7 @@
 #ifndef ATTN_MATMUL
 #define ATTN_MATMUL
 #include "lib/head.glsl"
+#include "lib/math.glsl"
 #include "lib/storage.glsl"
 
 layout(constant_id = 1) const int IN = 0;   // dtype of a, b and bias
@@ -50,20 +51,13 @@ Tile tile_of(uint group) {
   return t;
 }
 
-// Abramowitz and Stegun 7.1.26: |error| <= 1.5e-7.
-float erf_of(float x) {
-  const float t = 1.0 / (1.0 + 0.3275911 * abs(x));
-  const float p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  return sign(x) * (1.0 - p * exp(-x * x));
-}
-
+// The same formulas as shaders/unary.comp: fused and unfused agree.
 float epilogue(float x, uint col) {
   if (BIAS) x += LOAD(bias_words, IN, col);
   if (ACTIVATION == 1) return x < 0.0 ? 0.0 : x;
-  if (ACTIVATION == 2) return 0.5 * x * (1.0 + erf_of(x * 0.70710678));
-  // tanh is 1 to the last bit from 10 on, and some drivers overflow in it far above
-  if (ACTIVATION == 3) return 0.5 * x * (1.0 + tanh(clamp(0.79788456 * (x + 0.044715 * x * x * x), -15.0, 15.0)));
-  if (ACTIVATION == 4) return x / (1.0 + exp(-x));
+  if (ACTIVATION == 2) return 0.5 * x * (1.0 + erf_safe(x * 0.7071067811865476));
+  if (ACTIVATION == 3) return x * sigmoid_safe(x * (1.5957691216057308 + 0.07135481282752194 * x * x));
+  if (ACTIVATION == 4) return x * sigmoid_safe(x);
   return x;
 }
 #endif

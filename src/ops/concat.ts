@@ -1,7 +1,7 @@
 /** Tensors one after the other along an axis: rows of the output are the rows of each in turn. */
 import type { Dispatch } from '../runtime/binding.js';
 import { ShapeError } from '../runtime/errors.js';
-import { dtypeBytes, dtypeCode, dtypes } from '../tensor/dtype.js';
+import { dtypeBytes, dtypeCode, dtypes, perWord } from '../tensor/dtype.js';
 import { normalizeAxis, type Spec, show, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type Problem } from './define.js';
@@ -25,9 +25,13 @@ const PIECES = 7;
 
 function launches(problem: Problem<ConcatAttrs>, group: number): Dispatch[] {
   const y = problem.outputs[0]!;
-  const { runs } = rowsOf(problem.inputs, problem.attrs);
+  const { rows, runs: elements } = rowsOf(problem.inputs, problem.attrs);
+  // Where every run is whole vectors of 16 bytes, those are what is counted.
+  const vector = 4 * perWord(y.dtype);
+  const whole = elements.every((run) => run % vector === 0);
+  const runs = whole ? elements.map((run) => run / vector) : elements;
   const total = runs.reduce((a, b) => a + b, 0);
-  const words = wordsOf(y);
+  const words = whole ? rows * total : wordsOf(y);
   const live = runs.map((run, operand) => ({ run, operand })).filter((p) => p.run > 0);
   const out: Dispatch[] = [];
   let first = 0;
@@ -42,7 +46,7 @@ function launches(problem: Problem<ConcatAttrs>, group: number): Dispatch[] {
     while (ends.length < PIECES) ends.push(ends[ends.length - 1]!);
     out.push({
       shader: 'concat',
-      spec: [group, dtypeCode[y.dtype]],
+      spec: [group, dtypeCode[y.dtype], whole ? 1 : 0],
       push: [words, y.size, total, first, ...ends],
       groups: Math.ceil(words / group),
       binds: [

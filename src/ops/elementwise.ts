@@ -30,7 +30,7 @@ export function movesOf(problem: Problem): number[] | null {
 export function sumTo(gradient: Value, shape: Shape, F: OpTable): Value {
   const lead = gradient.rank - shape.length;
   const axes = gradient.shape.flatMap((d, i) => (i < lead || (shape[i - lead] === 1 && d !== 1) ? [i] : []));
-  return (axes.length === 0 ? gradient : F.sum!(gradient, { axes })).reshape(shape);
+  return (axes.length === 0 ? gradient : F.sum!(gradient, { axis: axes })).reshape(shape);
 }
 
 /** Bytes that an op reads and writes. */

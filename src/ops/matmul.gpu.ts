@@ -44,7 +44,7 @@ function cut(problem: MatmulProblem, caps: Caps): Piece[] | string {
   for (let at = 0; at < total; at += most) {
     const count = Math.min(most, total - at);
     const binds = operands.map((operand, i) => {
-      const step = steps[i]!;
+      const step = steps[i === 2 && !bias ? 1 : i]!;
       const range = step === 0 ? {} : { offset: at * step, bytes: Math.ceil((count * step) / 4) * 4 };
       return { operand, write: i === 3, ...range };
     });
@@ -62,12 +62,19 @@ function commonPowerOfTwo(n: number, most: number): number {
 
 const isHalf = (problem: MatmulProblem) => perWord(problem.inputs[0]!.dtype) === 2;
 
-/** Tiled kernels write whole words, so rows of halves must be made of them. */
-function ragged(problem: MatmulProblem): string | null {
-  const { n } = walk(problem);
-  return perWord(problem.outputs[0]!.dtype) === 2 && n % 2 === 1
-    ? `rows of ${n} halves end within a word`
-    : null;
+/** Tiled kernels write whole words: rows that end within one go through fp32 scratch, narrowed afterwards. */
+function ragged(problem: MatmulProblem): boolean {
+  return perWord(problem.outputs[0]!.dtype) === 2 && walk(problem).n % 2 === 1;
+}
+
+/** Why a tiled kernel cannot run, or null. */
+function tiledRefusal(problem: MatmulProblem, caps: Caps): string | null {
+  const out = problem.outputs[0]!;
+  const pieces = cut(problem, caps);
+  if (typeof pieces === 'string') return pieces;
+  if (ragged(problem) && (pieces.length > 1 || out.size * 4 > caps.maxBindingBytes))
+    return `rows of ${walk(problem).n} halves end within a word, and fp32 scratch would exceed a binding`;
+  return null;
 }
 
 /** Elements of each operand's stored rows divisible by `by`: vectors of them may be read at once. */
@@ -85,12 +92,15 @@ function launches(
 ): GpuPlan {
   const { transposeA, transposeB, activation } = problem.attrs;
   const pieces = cut(problem, caps) as Piece[];
+  const out = problem.outputs[0]!;
+  const simple = kernel.shader === 'matmul_simple';
+  const viaScratch = !simple && ragged(problem) && out.size > 0;
+  const scratch = problem.inputs.length + 1; // as an operand: after the inputs and the output
   const dispatches: Dispatch[] = [];
   for (const { m, n, k, batch, aSteps, bSteps, binds } of pieces) {
     const elements = sizeOf(batch) * m * n;
     if (elements === 0) continue;
-    const simple = kernel.shader === 'matmul_simple';
-    const words = Math.ceil(elements / perWord(problem.outputs[0]!.dtype));
+    const words = Math.ceil(elements / perWord(out.dtype));
     const tiles = [Math.ceil(m / kernel.tile[0]), Math.ceil(n / kernel.tile[1])] as const;
     const six = (list: readonly number[]) => Array.from({ length: 6 }, (_, i) => list[i] ?? 0);
     dispatches.push({
@@ -98,7 +108,7 @@ function launches(
       spec: [
         kernel.size,
         dtypeCode[problem.inputs[0]!.dtype],
-        dtypeCode[problem.outputs[0]!.dtype],
+        viaScratch ? dtypeCode.float32 : dtypeCode[out.dtype],
         Number(transposeA),
         Number(transposeB),
         activations.indexOf(activation),
@@ -118,10 +128,23 @@ function launches(
         ...six(bSteps),
       ],
       groups: simple ? Math.ceil(words / kernel.size) : tiles[0] * tiles[1] * sizeOf(batch),
-      binds,
+      binds: viaScratch ? [...binds.slice(0, 3), { operand: scratch, write: true }] : binds,
     });
   }
-  return { dispatches };
+  if (!viaScratch) return { dispatches };
+  const units = Math.ceil(out.size / 4);
+  const size = Math.min(256, caps.maxInvocations);
+  dispatches.push({
+    shader: 'cast',
+    spec: [size, 1, dtypeCode.float32, dtypeCode[out.dtype]],
+    push: [units],
+    groups: Math.ceil(units / size),
+    binds: [
+      { operand: scratch, write: false },
+      { operand: problem.inputs.length, write: true },
+    ],
+  });
+  return { dispatches, scratch: [units * 16] };
 }
 
 const refusal = (problem: MatmulProblem, caps: Caps): string | null => {
@@ -138,7 +161,7 @@ const shared: GpuVariant<MatmulAttrs> = {
     if (caps.maxInvocations < 64) return `groups of ${caps.maxInvocations} invocations are too small`;
     if (bytes > caps.sharedBytes)
       return `its tiles take ${bytes} of ${caps.sharedBytes} bytes of shared memory`;
-    return ragged(problem) ?? refusal(problem, caps);
+    return tiledRefusal(problem, caps);
   },
   // On a CPU a barrier costs hundreds of multiply-adds; for a few rows or columns a tile is mostly padding.
   prefers(problem, caps) {
@@ -176,7 +199,7 @@ function sharedTile(
 
 const nobarrier: GpuVariant<MatmulAttrs> = {
   name: 'nobarrier',
-  admits: (problem, caps) => ragged(problem) ?? refusal(problem, caps),
+  admits: tiledRefusal,
   prefers: (_, caps) => caps.type === 'cpu',
   plan(problem, caps) {
     const { m, n, k, batch } = walk(problem);

@@ -335,12 +335,13 @@ const badAxes = [
 ];
 const noneToChoose = { shapes: [[2, 0]], attrs: { axis: 1 }, code: 'ATTN_SHAPE' };
 
-/** The gradient of a reduced tensor in a shape that broadcasts against the input. */
-const spread = ({ grads, inputs, attrs }: BackwardContext<ReduceAttrs>): Value => {
-  const { shape } = inputs[0]!;
-  const axes = normalizeAxes(attrs.axis, shape.length, 'reduce');
-  return grads[0]!.reshape(shape.map((d, i) => (axes.includes(i) ? 1 : d)));
-};
+/** Every element of the input has its output's gradient. */
+function spread({ grads: [g], problem, F }: BackwardContext<ReduceAttrs>): Value {
+  const { shape, dtype } = problem.inputs[0]!;
+  const axes = normalizeAxes(problem.attrs.axis, shape.length, 'reduce');
+  const kept = g!.reshape(shape.map((d, i) => (axes.includes(i) ? 1 : d)));
+  return F.add!(kept, F.fill!({ shape, value: 0, dtype }));
+}
 
 const reduction = (
   kind: Kind,
@@ -382,12 +383,19 @@ const reduction = (
 
 /** Sum over axes; int32 wraps, the sum of nothing is 0. Accumulated in float32 or better. */
 export const sum = reduction('sum', 'sum of x over the axes', [...floatDTypes, 'int32'], {
+  backward: (context) => [spread(context)],
+  saves: {},
   // Elements cancel while their rounding errors add up like a random walk.
   tolerance: (problem) => Math.max(1e-5, 2e-6 * Math.sqrt(geometryOf(problem).count)),
 });
 
 /** Mean over axes; the mean of nothing is NaN. */
-export const mean = reduction('mean', 'mean of x over the axes', floatDTypes, {});
+export const mean = reduction('mean', 'mean of x over the axes', floatDTypes, {
+  backward: (context) => [
+    context.F.mul!(spread(context), context.grads[0]!.size / context.problem.inputs[0]!.size),
+  ],
+  saves: {},
+});
 
 /** Greatest element over axes. NaN counts as greater than everything. */
 export const max = reduction(

@@ -88,21 +88,36 @@ export const tiled = <A>(view: (problem: Problem<A>) => View): GpuVariant<A> => 
   },
 });
 
+/** The view counted in vectors of so many elements, where rows are whole vectors; else null. */
+function inVectors({ base, shape, strides }: View, unit: number): View | null {
+  const last = shape.length - 1;
+  if (last < 0 || strides[last] !== 1) return null;
+  const whole = (n: number) => n % unit === 0;
+  if (!whole(base) || !whole(shape[last]!) || !strides.slice(0, last).every(whole)) return null;
+  return {
+    base: base / unit,
+    shape: [...shape.slice(0, last), shape[last]! / unit],
+    strides: [...strides.slice(0, last).map((s) => s / unit), 1],
+  };
+}
+
 /** shaders/copy.comp: one invocation to an output word, any strides. */
 export const strided = <A>(view: (problem: Problem<A>) => View): GpuVariant<A> => ({
   name: 'simple',
   admits: (problem, caps) => overBinding([...problem.inputs, ...problem.outputs], caps),
   plan(problem, caps) {
     const y = problem.outputs[0]!;
-    const words = wordsOf(y);
-    const v = view(problem);
+    if (y.size === 0) return { dispatches: [] };
     const group = loneGroup(caps);
-    if (words === 0) return { dispatches: [] };
+    const whole = inVectors(view(problem), 4 * perWord(y.dtype));
+    const v = whole ?? view(problem);
+    const words = whole ? sizeOf(v.shape) : wordsOf(y);
+    const run = caps.type === 'cpu' && !whole ? 16 : 1;
     return {
       dispatches: [
         {
           shader: 'copy',
-          spec: [group, dtypeCode[y.dtype], Math.max(1, v.shape.length)],
+          spec: [group, dtypeCode[y.dtype], Math.max(1, v.shape.length), run, whole ? 1 : 0],
           push: [
             words,
             y.size,
@@ -110,7 +125,7 @@ export const strided = <A>(view: (problem: Problem<A>) => View): GpuVariant<A> =
             ...padLeft(v.shape, 8, 1).reverse(),
             ...padLeft(v.strides, 8, 0).reverse(),
           ],
-          groups: Math.ceil(words / group),
+          groups: Math.ceil(words / run / group),
           binds: [{ operand: 0 }, { operand: 1 }],
         },
       ],
