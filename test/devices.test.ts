@@ -1,11 +1,19 @@
 /** Machines as they are: no loader, no driver, broken manifests and caches, devices that vanish, kernels that lie. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { relu } from '../src/index.js';
-import type { GpuPlan } from '../src/runtime/binding.js';
 import { type Callable, defineOp, type OpDefinition } from '../src/ops/define.js';
+import type { GpuPlan } from '../src/runtime/binding.js';
 import { setLogger } from '../src/runtime/log.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
@@ -46,7 +54,9 @@ interface Probed {
   error?: { name: string; code: string; hint: string; message: string };
 }
 const probe = async (env: Record<string, string | undefined>) => {
-  const ended = await child(probing, { env: { ATTN_VK_ROUTE: undefined, ATTN_VK_DEVICE: undefined, ...env } });
+  const ended = await child(probing, {
+    env: { ATTN_VK_ROUTE: undefined, ATTN_VK_DEVICE: undefined, ...env },
+  });
   expect(ended.code, ended.stderr).toBe(0);
   return ended.json() as Probed;
 };
@@ -60,7 +70,10 @@ describe('without a usable device', () => {
     [
       'a manifest of a driver that is not there',
       drivers(
-        file('gone.json', '{"file_format_version":"1.0.0","ICD":{"library_path":"./gone.so","api_version":"1.3.0"}}'),
+        file(
+          'gone.json',
+          '{"file_format_version":"1.0.0","ICD":{"library_path":"./gone.so","api_version":"1.3.0"}}',
+        ),
       ),
     ],
     ['no Vulkan loader', { ATTN_VK_LOADER: '/nonexistent/libvulkan.so.1' }],
@@ -271,7 +284,10 @@ describe.skipIf(!vulkan)('with a device', () => {
     });
     const lies: [string, (plan: GpuPlan) => GpuPlan][] = [
       ['a push constant that stops it short', dispatch((d) => ({ push: [d.push[0]! - 1] }))],
-      ['the constant of another function', dispatch((d) => ({ spec: d.spec.map((v, i) => (i === 1 ? 0 : v)) }))],
+      [
+        'the constant of another function',
+        dispatch((d) => ({ spec: d.spec.map((v, i) => (i === 1 ? 0 : v)) })),
+      ],
       ['no launch at all', (plan) => ({ ...plan, dispatches: [] })],
       ['a shader that is not there', dispatch(() => ({ shader: 'no_such_shader' }))],
       ['a workgroup that no device has', dispatch((d) => ({ spec: [2 ** 20, ...d.spec.slice(1)] }))],
@@ -290,7 +306,9 @@ describe.skipIf(!vulkan)('with a device', () => {
         const values = Float32Array.from({ length: 1000 }, (_, i) => i - 500);
         expect(await op(tensor(values)).data()).toEqual(values.map((v) => Math.max(v, 0)));
         await settled();
-        expect(warnings.join('\n'), found).toMatch(new RegExp(`${name}/\\w+/float32 fails its self-test.*CPU`));
+        expect(warnings.join('\n'), found).toMatch(
+          new RegExp(`${name}/\\w+/float32 fails its self-test.*CPU`),
+        );
         expect(runtime!.stats().opsCpu).toBeGreaterThan(before);
         const [variant, verdict] = Object.entries(runtime!.routing().probes)[0]!;
         expect(variant).toContain(name);

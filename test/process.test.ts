@@ -27,7 +27,11 @@ describe.each(routes)('a process on $side ends cleanly', ({ env }) => {
       `${longWork} add(tensor([1]), 1).data().then(() => { begin().data(); process.exit(4); });`,
       4,
     ],
-    ['by an uncaught error with work on its way', `${longWork} begin().data(); throw new Error('on purpose');`, 1],
+    [
+      'by an uncaught error with work on its way',
+      `${longWork} begin().data(); throw new Error('on purpose');`,
+      1,
+    ],
     [
       'after dispose with a read on its way',
       `${longWork} const r = begin().data(); runtime().dispose();

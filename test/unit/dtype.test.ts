@@ -59,7 +59,13 @@ function format(exponentBits: number, mantissaBits: number) {
 const f32 = Math.fround;
 const cases = [
   // bfloat16 rounds what float32 holds: numbers pass through float32 first.
-  { dtype: 'float16' as const, to: toFloat16, from: fromFloat16, ...format(5, 10), through: (x: number) => x },
+  {
+    dtype: 'float16' as const,
+    to: toFloat16,
+    from: fromFloat16,
+    ...format(5, 10),
+    through: (x: number) => x,
+  },
   { dtype: 'bfloat16' as const, to: toBfloat16, from: fromBfloat16, ...format(8, 7), through: f32 },
 ];
 
@@ -89,9 +95,18 @@ describe.each(cases)('$dtype', ({ dtype, to, from, valueOf, nearest, infinity, v
 
   it('rounds any number as its definition does', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.double({ noNaN: true }), fc.float({ noNaN: true }), fc.double({ min: -1e5, max: 1e5, noNaN: true })), (x) => {
-        expect(to(x)).toBe(Number.isFinite(through(x)) ? nearest(through(x)) : x > 0 ? infinity : 0x8000 | infinity);
-      }),
+      fc.property(
+        fc.oneof(
+          fc.double({ noNaN: true }),
+          fc.float({ noNaN: true }),
+          fc.double({ min: -1e5, max: 1e5, noNaN: true }),
+        ),
+        (x) => {
+          expect(to(x)).toBe(
+            Number.isFinite(through(x)) ? nearest(through(x)) : x > 0 ? infinity : 0x8000 | infinity,
+          );
+        },
+      ),
       { seed: 1, numRuns: 3000 },
     );
   });
@@ -159,10 +174,15 @@ describe('arrays of a dtype', () => {
   });
 
   it('float bits travel as they are', () => {
-    expect([1, -0, Number.POSITIVE_INFINITY, 2 ** -149].map(floatBits)).toEqual([0x3f800000, 0x80000000, 0x7f800000, 1]);
+    expect([1, -0, Number.POSITIVE_INFINITY, 2 ** -149].map(floatBits)).toEqual([
+      0x3f800000, 0x80000000, 0x7f800000, 1,
+    ]);
   });
 
-  it.each([['float64'], [''], [null], [undefined], [3], [{}], ['toString']])('%s is no dtype', async (value) => {
-    expectTyped(await failureOf(() => checkDType(value, 'cast')), { code: 'ATTN_DTYPE', op: 'cast' });
-  });
+  it.each([['float64'], [''], [null], [undefined], [3], [{}], ['toString']])(
+    '%s is no dtype',
+    async (value) => {
+      expectTyped(await failureOf(() => checkDType(value, 'cast')), { code: 'ATTN_DTYPE', op: 'cast' });
+    },
+  );
 });

@@ -23,9 +23,12 @@ const broadcasting = (count: number) =>
     fc.tuple(
       fc.constant(full),
       fc.array(
-        fc.tuple(fc.array(fc.boolean(), { minLength: 5, maxLength: 5 }), fc.integer({ min: 0, max: full.length })).map(
-          ([ones, drop]) => full.map((d, i) => (ones[i] ? 1 : d)).slice(drop),
-        ),
+        fc
+          .tuple(
+            fc.array(fc.boolean(), { minLength: 5, maxLength: 5 }),
+            fc.integer({ min: 0, max: full.length }),
+          )
+          .map(([ones, drop]) => full.map((d, i) => (ones[i] ? 1 : d)).slice(drop)),
         { minLength: count, maxLength: count },
       ),
     ),
@@ -96,8 +99,15 @@ describe('broadcastShapes', () => {
   it.each([
     [[2], [3]],
     [[0], [2]],
-    [[2, 3], [3, 2]],
-    [[4, 1], [3, 4, 2], [5, 1]],
+    [
+      [2, 3],
+      [3, 2],
+    ],
+    [
+      [4, 1],
+      [3, 4, 2],
+      [5, 1],
+    ],
   ])('refuses %j and tells all of them', async (...list) => {
     const error = await failureOf(() => broadcastShapes(list, 'x'));
     expectTyped(error, code('ATTN_SHAPE'));
@@ -115,7 +125,11 @@ describe('collapse', () => {
           Array.from(indices(shape), (index) => all.map((s) => dot(index, s)));
         expect(walk(merged.shape, merged.strides)).toEqual(walk(full, strides));
         expect(merged.shape).not.toContain(1);
-        for (let i = 1; i < merged.shape.length; i++) // no two neighbours walk as one
+        for (
+          let i = 1;
+          i < merged.shape.length;
+          i++ // no two neighbours walk as one
+        )
           expect(merged.strides.every((s) => s[i - 1] === s[i]! * merged.shape[i]!)).toBe(false);
       }),
       runs,
@@ -217,8 +231,8 @@ describe('specs', () => {
   it('and other values are told in few words', () => {
     expect(show([2, 3], 'bool')).toBe('bool[2,3]');
     expect(show([])).toBe('[]');
-    expect([null, undefined, 3, 'x', Symbol('s'), [], new Date(), Object.create(null)].map(describeValue)).toEqual([
-      'null', 'undefined', 'number 3', 'string x', 'symbol Symbol(s)', 'Array', 'Date', 'object',
-    ]);
+    expect(
+      [null, undefined, 3, 'x', Symbol('s'), [], new Date(), Object.create(null)].map(describeValue),
+    ).toEqual(['null', 'undefined', 'number 3', 'string x', 'symbol Symbol(s)', 'Array', 'Date', 'object']);
   });
 });
