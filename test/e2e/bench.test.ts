@@ -1,0 +1,100 @@
+/** The benchmarks as they are run, at sizes that take seconds. Their figures are not judged here: tests share the cores. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Report } from '../../src/report/json.js';
+import { packageRoot } from '../../src/runtime/load.js';
+import { survey } from '../../src/runtime/runtime.js';
+
+function bench(name: string, args: string[], env: Record<string, string> = {}) {
+  const script = join(packageRoot(), 'dist/bench', `${name}.js`);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
+  return { status, stdout, stderr };
+}
+
+const folder = () => mkdtempSync(join(tmpdir(), 'attn-vk-bench-'));
+const small = ['--quick', '--sizes', '64', '--ops', 'add,matmul'];
+const device = survey().devices.find((d) => !d.unusable);
+
+describe('bench:vulkan', () => {
+  test.runIf(device)('tables, CSV, JSON and chart of a device, with the router and its regret', () => {
+    const out = folder();
+    const { status, stdout, stderr } = bench('vulkan', [
+      ...small,
+      '--device',
+      `${device!.index}`,
+      '--out',
+      out,
+    ]);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(stdout).toContain('regret');
+    expect(stdout).toContain('bounds met');
+    const files = readdirSync(out).sort();
+    expect(files.map((f) => f.replace(/.*\./, ''))).toEqual(['csv', 'json', 'png']);
+    const { machine, cases } = JSON.parse(readFileSync(join(out, files[1]!), 'utf8')) as Report;
+    expect(machine.devices).toEqual([device!.name]);
+    for (const name of ['add float32 64x64', 'matmul float32 64x64', 'matmul bfloat16 64x64'])
+      expect(
+        cases.find((c) => c.name === name && c.metric === 'speed-up with transfers')?.value,
+      ).toBeGreaterThan(0);
+    expect(
+      cases.find((c) => c.name === 'router' && c.metric === 'regret, worst')?.value,
+    ).toBeGreaterThanOrEqual(1);
+    const csv = readFileSync(join(out, files[0]!), 'utf8').trim().split('\n');
+    expect(csv).toHaveLength(4);
+    expect(csv[1]).toMatch(/^add,float32,64,\d/);
+  });
+
+  test('without a driver: the reason, and the CPU', () => {
+    const none = { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent', ATTN_VK_DEVICE: '' };
+    const out = folder();
+    const { status, stdout } = bench('vulkan', [...small, '--out', out], none);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/No Vulkan device: .+/);
+    expect(stdout).toMatch(/^matmul float32 +\d/m);
+    expect(readdirSync(out).sort()).toEqual(['cpu-only.csv', 'cpu-only.json']);
+  });
+
+  test.each([
+    [['--sizes', '0'], 2, /positive integers/],
+    [['--ops', 'nonsense'], 2, /no op is called 'nonsense'/],
+    [['--nonsense'], 2, /unknown option/],
+    [['--device', 'nonsense'], 3, /no such Vulkan device/],
+  ])('%j ends with %i', (args, expected, message) => {
+    const { status, stderr } = bench('vulkan', args);
+    expect(status).toBe(expected);
+    expect(stderr).toMatch(message);
+  });
+});
+
+test('bench:cpu: our ops beside oneDNN, asked and got', () => {
+  const json = join(folder(), 'cpu.json');
+  const { status, stdout, stderr } = bench('cpu', ['--quick', '--ops', 'mul,chain', '--json', json]);
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/peer oneDNN\n/);
+  const { cases } = JSON.parse(readFileSync(json, 'utf8')) as Report;
+  expect(cases.find((c) => c.name === 'mul float32 512x512')).toMatchObject({
+    metric: 'rate',
+    unit: 'GB/s',
+    peer: 'the fastest peer',
+    ratio: expect.any(Number),
+    bound: { atLeast: 0.95 },
+  });
+  expect(cases.find((c) => c.name.startsWith('chain'))?.value).toBeGreaterThan(0);
+});
+
+test('bench:memory: pools do not grow', () => {
+  const json = join(folder(), 'memory.json');
+  const { status } = bench('memory', ['--blocks', '300', '--json', json]);
+  expect(status).toBe(0);
+  const { cases } = JSON.parse(readFileSync(json, 'utf8')) as Report;
+  const growth = cases.filter((c) => c.metric === 'growth of pooled and live bytes');
+  expect(growth.map((c) => c.value)).toEqual(device ? [0, 0] : [0]);
+});
