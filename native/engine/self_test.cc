@@ -61,6 +61,7 @@ class Trial {
     else
       executor_.run_on_cpu(p_, ids_);
   }
+  vulkan::Memory* output_memory(size_t i) { return executor_.buffers().to_device(ids_[p_.inputs.size() + i]); }
   const void* output(size_t i) { return executor_.buffers().to_host(ids_[p_.inputs.size() + i]); }
 
  private:
@@ -69,16 +70,16 @@ class Trial {
   std::vector<int32_t> ids_;
 };
 
-// Seconds of one run within a batch: the fastest of several batches, for noise only ever adds.
-double time_batches(double budget, const std::function<void(int)>& batch) {
+// Seconds of one run within a batch of about `length`: the fastest of several batches, for noise only ever adds.
+// Short batches let one of them slip between the stalls of a busy machine.
+double time_batches(double budget, double length, const std::function<void(int)>& batch) {
   batch(1);  // compiles, allocates
   const auto first = Clock::now();
   batch(1);
-  const double once = std::max(since(first), 1e-7);
-  const int runs = static_cast<int>(std::clamp(budget / 8 / once, 1.0, 64.0));
-  double best = std::numeric_limits<double>::infinity();
+  double best = std::max(since(first), 1e-8);
+  const int runs = static_cast<int>(std::clamp(length / best, 1.0, 64.0));
   const auto start = Clock::now();
-  for (int batches = 0; batches < 3 || (batches < 12 && since(start) < budget); batches++) {
+  for (int batches = 0; batches < 3 || (batches < 64 && since(start) < budget); batches++) {
     const auto begin = Clock::now();
     batch(runs);
     best = std::min(best, since(begin) / runs);
@@ -121,52 +122,61 @@ std::string self_test(Executor& executor, Prepared& p, double tolerance) {
 }
 
 Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, double budget) {
+  constexpr double kCpuBatch = 2e-4, kGpuBatch = 2e-3;  // a GPU batch hides one submit and one wait in many launches
   Calibration result;
   vulkan::Device* device = executor.device();
-  const double share = budget / (2.0 * prepared.size() + 6);
-  for (const Side side : {Side::cpu, Side::gpu}) {
-    for (const int32_t id : prepared) {
-      Prepared& p = executor.prepared(id);
-      if (side == Side::gpu && (!device || !p.gpu_reason.empty() || !executor.trusted(p))) continue;
+  const auto start = Clock::now();
+  const double share = budget / (3.0 * prepared.size() + 6);
+
+  // Copies first: without them no choice is sound.
+  if (device) {
+    std::vector<char> host(4 << 20);
+    for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
+      vulkan::Memory* memory = device->allocate(bytes);
+      const auto size = static_cast<double>(bytes);
+      const double up = time_batches(share, kGpuBatch, [&](int runs) {
+        for (int i = 0; i < runs; i++) device->upload(memory, 0, host.data(), bytes);
+        device->finish();
+      });
+      const double down = time_batches(share, kGpuBatch, [&](int runs) {
+        for (int i = 0; i < runs; i++) device->download(memory, 0, host.data(), bytes);
+      });
+      result.transfers.push_back({Direction::upload, size, up});
+      result.transfers.push_back({Direction::download, size, down});
+      device->release(memory);
+    }
+  }
+
+  double back = 0;  // seconds from a launch to the host having seen its result, less the launch
+  for (const int32_t id : prepared) {
+    Prepared& p = executor.prepared(id);
+    for (const Side side : {Side::cpu, Side::gpu}) {
+      // Problems come in order of weight: past the budget the families that are left fall back to those measured.
+      if (since(start) > budget) break;
+      if (side == Side::gpu && (!device || !executor.trusted(p))) continue;
       Trial trial(executor, p);
-      const double seconds = time_batches(share, [&](int runs) {
+      const double seconds = time_batches(share, side == Side::cpu ? kCpuBatch : kGpuBatch, [&](int runs) {
         for (int i = 0; i < runs; i++) trial.run(side);
         if (side == Side::gpu) device->finish();
       });
       result.rates.push_back({family_of(p.family).value_or(Family::map), p.work.dtype, side, p.flops, p.bytes, seconds});
       auto& launch = result.launch[static_cast<size_t>(side)];
       if (launch == 0 || seconds < launch) launch = seconds;
+      if (side == Side::gpu && back == 0) {
+        uint32_t word;
+        back = time_batches(share, kGpuBatch, [&](int runs) {
+          for (int i = 0; i < runs; i++) {
+            trial.run(side);
+            device->download(trial.output_memory(0), 0, &word, sizeof word);
+          }
+        });
+        back = std::max(back - seconds, 1e-7);
+      }
     }
   }
-  if (!device) return result;
-
-  // A download waits for what was submitted before it, so each one here follows the smallest op there is: that wait,
-  // less the op, is the latency of going back to the CPU.
-  Prepared* smallest = nullptr;
-  for (const int32_t id : prepared) {
-    Prepared& p = executor.prepared(id);
-    if (p.work.gpu_possible && (!smallest || p.bytes < smallest->bytes)) smallest = &p;
-  }
-  const double launch = result.launch[static_cast<size_t>(Side::gpu)];
-  std::vector<char> host(4 << 20);
-  for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
-    vulkan::Memory* memory = device->allocate(bytes);
-    result.transfers.push_back({Direction::upload, static_cast<double>(bytes), time_batches(share, [&](int runs) {
-                                  for (int i = 0; i < runs; i++) device->upload(memory, 0, host.data(), bytes);
-                                  device->finish();
-                                })});
-    if (smallest) {
-      Trial trial(executor, *smallest);
-      const double seconds = time_batches(share, [&](int runs) {
-        for (int i = 0; i < runs; i++) {
-          trial.run(Side::gpu);
-          device->download(memory, 0, host.data(), bytes);
-        }
-      });
-      result.transfers.push_back({Direction::download, static_cast<double>(bytes), std::max(seconds - launch, 1e-7)});
-    }
-    device->release(memory);
-  }
+  // Going back to the CPU waits for what was submitted, whatever the size.
+  for (auto& point : result.transfers)
+    if (point.direction == Direction::download) point.seconds += back;
   return result;
 }
 
