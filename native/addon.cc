@@ -318,9 +318,11 @@ class Engine : public Napi::ObjectWrap<Engine> {
     return caps ? Napi::Value(to_js(info.Env(), *caps)) : info.Env().Null();
   }
 
+  // (number, description): blocks from the next one on name the prepared op by this number.
   Napi::Value prepare(const Napi::CallbackInfo& info) {
-    new_prepared_.push_back(prepared_from(info[0].As<Napi::Object>()));
-    return Napi::Number::New(info.Env(), prepared_count_++);
+    new_prepared_.push_back(prepared_from(info[1].As<Napi::Object>()));
+    new_prepared_.back().number = info[0].As<Napi::Number>().Uint32Value();
+    return info.Env().Undefined();
   }
 
   // Copies a typed array into a host block that an `adopt` instruction of the next block refers to.
@@ -549,7 +551,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   std::unique_ptr<Executor> executor_;
   std::deque<engine::Prepared> new_prepared_;
   std::vector<engine::Upload> uploads_;
-  uint32_t prepared_count_ = 0, pending_ = 0;
+  uint32_t pending_ = 0;
   bool open_ = true;
 };
 

@@ -110,43 +110,53 @@ inline volatile float sink;
 
 #if defined(__x86_64__)
 // 16 chains hide a latency of 4-5 cycles at two a cycle, with room. The empty asm keeps the chains apart.
+// They are variables, not an array: the compiler would write every element of an array back to memory in
+// every round.
+#define PROBE_12(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define PROBE_16(X) PROBE_12(X) X(12) X(13) X(14) X(15)
+#define PROBE_SINK512(i) sink = _mm512_cvtss_f32(a##i);
+#define PROBE_ONE512(i) __m512 a##i = _mm512_set1_ps(1);
+
 __attribute__((target("avx512f"))) inline void fma512(int64_t rounds) {
-  __m512 acc[16], k = _mm512_set1_ps(0.999f);
-  for (auto& a : acc) a = _mm512_set1_ps(1);
+  const __m512 k = _mm512_set1_ps(0.999f);
+  PROBE_16(PROBE_ONE512)
   for (int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 16
-    for (auto& a : acc) {
-      a = _mm512_fmadd_ps(a, k, k);
-      asm volatile("" : "+v"(a));
-    }
+#define PROBE_STEP(i)                 \
+  a##i = _mm512_fmadd_ps(a##i, k, k); \
+  asm volatile("" : "+v"(a##i));
+    PROBE_16(PROBE_STEP)
+#undef PROBE_STEP
   }
-  for (auto& a : acc) sink = _mm512_cvtss_f32(a);
+  PROBE_16(PROBE_SINK512)
 }
 __attribute__((target("avx2,fma"))) inline void fma256(int64_t rounds) {
-  __m256 acc[12], k = _mm256_set1_ps(0.999f);
-  for (auto& a : acc) a = _mm256_set1_ps(1);
+  const __m256 k = _mm256_set1_ps(0.999f);
+#define PROBE_ONE(i) __m256 a##i = _mm256_set1_ps(1);
+  PROBE_12(PROBE_ONE)
+#undef PROBE_ONE
   for (int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 12
-    for (auto& a : acc) {
-      a = _mm256_fmadd_ps(a, k, k);
-      asm volatile("" : "+x"(a));
-    }
+#define PROBE_STEP(i)                 \
+  a##i = _mm256_fmadd_ps(a##i, k, k); \
+  asm volatile("" : "+x"(a##i));
+    PROBE_12(PROBE_STEP)
+#undef PROBE_STEP
   }
-  for (auto& a : acc) sink = _mm256_cvtss_f32(a);
+#define PROBE_SINK(i) sink = _mm256_cvtss_f32(a##i);
+  PROBE_12(PROBE_SINK)
+#undef PROBE_SINK
 }
 // vdpbf16ps: 32 products and 32 additions.
 __attribute__((target("avx512f,avx512bf16"))) inline void bf16_512(int64_t rounds) {
-  __m512 acc[16];
-  for (auto& a : acc) a = _mm512_set1_ps(1);
   const __m512bh k = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  PROBE_16(PROBE_ONE512)
   for (int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 16
-    for (auto& a : acc) {
-      a = _mm512_dpbf16_ps(a, k, k);
-      asm volatile("" : "+v"(a));
-    }
+#define PROBE_STEP(i)                  \
+  a##i = _mm512_dpbf16_ps(a##i, k, k); \
+  asm volatile("" : "+v"(a##i));
+    PROBE_16(PROBE_STEP)
+#undef PROBE_STEP
   }
-  for (auto& a : acc) sink = _mm512_cvtss_f32(a);
+  PROBE_16(PROBE_SINK512)
 }
 inline Round fma_round() {
   if (__builtin_cpu_supports("avx512f")) return {fma512, 16 * 32};

@@ -28,8 +28,8 @@ export async function cpuCeilings(anchor: Peer, sizes: readonly number[]): Promi
         bandwidth.set(n, Math.max(bandwidth.get(n) ?? 0, bytes / Math.min(...samples)));
       }
     for (const dtype of ['float32', 'bfloat16'] as const) {
-      // A hundred thousand rounds: half a millisecond on each core, short enough to be left alone once.
-      const fma = await anchor.run('fma', dtype, '100', 8).catch(() => null);
+      // Half a million rounds: a millisecond or two on each core, short enough to be left alone once.
+      const fma = await anchor.run('fma', dtype, '500', 8).catch(() => null);
       if (fma) flops.set(dtype, Math.max(flops.get(dtype) ?? 0, fma.flops / Math.min(...fma.samples)));
     }
   }

@@ -136,6 +136,7 @@ void Executor::run_block(Submission& submission, std::shared_ptr<const Error>& f
     abandon(next, error, submission);
     if (!failure) failure = error;
   }
+  for (const int32_t number : program_.forgotten) prepared_[number] = Prepared{};
 }
 
 // What a block does not get to: later blocks find its outputs failed, not missing.
@@ -152,8 +153,10 @@ void Executor::abandon(size_t first, std::shared_ptr<const Error> error, Submiss
 
 void Executor::take_prepared(Submission& submission) {
   for (auto& p : submission.prepared) {
-    prepared_.push_back(std::move(p));
-    router_.add(prepared_.back());
+    const uint32_t number = p.number;
+    if (number >= prepared_.size()) prepared_.resize(number + 1);
+    prepared_[number] = std::move(p);
+    router_.add(prepared_[number]);
   }
   submission.prepared.clear();
 }

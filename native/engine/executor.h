@@ -46,7 +46,7 @@ struct Upload {
 struct Submission {
   std::vector<int32_t> words;
   std::vector<Upload> uploads;
-  std::deque<Prepared> prepared;  // new since the last block, in order of their numbers
+  std::deque<Prepared> prepared;  // new since the last block
   std::vector<ReadTarget> targets;
   bool barrier = false;                        // sync(): waits for the device, reports failures nobody read
   std::function<void(const Error*)> finished;  // called on the executor thread; null error: success

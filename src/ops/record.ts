@@ -18,6 +18,9 @@ import {
   showProblem,
 } from './contract.js';
 
+/** Prepared problems kept for each op: attributes that change at every call (a seed) must not fill the memory. */
+const MEMO_LIMIT = 1024;
+
 interface Entry {
   prepared: number;
   problem: Problem;
@@ -63,6 +66,11 @@ function recordTensors(op: Op, tensors: readonly Tensor[], attrs: object | undef
       runtime,
     );
     memo.set(key, entry);
+    if (memo.size > MEMO_LIMIT) {
+      const [oldest, evicted] = memo.entries().next().value!;
+      memo.delete(oldest);
+      runtime.forget(evicted.prepared);
+    }
   }
   const { outputs } = entry.problem;
   const results = new Array<Tensor>(outputs.length);

@@ -22,6 +22,7 @@ import {
 const FREE = -1;
 const ADOPT = -2;
 const READ = -3;
+const FORGET = -4;
 /** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
 const RESERVED_BUFFERS = 64;
 
@@ -69,6 +70,9 @@ export class Runtime {
   #external = 0;
   #free: number[] = [];
   #next = RESERVED_BUFFERS;
+  #preparedNext = 0;
+  #preparedFree: number[] = [];
+  #forgotten: number[] = [];
   #disposed = false;
   #used = false;
 
@@ -120,8 +124,20 @@ export class Runtime {
 
   // ---------------------------------------------------------------- recording
 
+  /** Numbers a prepared op; `record` names it so until `forget`. */
   prepare(prepared: Prepared): number {
-    return this.#live().prepare(prepared);
+    const engine = this.#live();
+    const number = this.#preparedFree.pop() ?? this.#preparedNext++;
+    engine.prepare(number, prepared);
+    return number;
+  }
+
+  /** The prepared op will not be recorded again. Its number is given out again once this block is away. */
+  forget(prepared: number): void {
+    this.#words[this.#count++] = FORGET;
+    this.#words[this.#count++] = prepared;
+    this.#forgotten.push(prepared);
+    if (this.#count >= BLOCK_WORDS) this.flush();
   }
 
   /** Names a buffer of so many bytes. */
@@ -320,6 +336,7 @@ export class Runtime {
     this.#count = 0;
     this.#blockBytes = 0;
     this.#external = 0;
+    if (this.#forgotten.length > 0) this.#preparedFree.push(...this.#forgotten.splice(0));
     return taken;
   }
 
