@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "cpu/kernel.h"
 #include "engine/cpu_info.h"
@@ -182,6 +183,8 @@ struct Message {
 class Engine;
 void deliver(Napi::Env env, Napi::Function on_warning, Engine* engine, Message* message);
 using Channel = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
+// The engines of one environment that run: shutDown() ends them all.
+std::set<Engine*>& running(Napi::Env env);
 
 // ---------------------------------------------------------------- the engine object
 
@@ -205,6 +208,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
     const auto options = info[0].As<Napi::Object>();
     channel_ = Channel::New(env, options.Get("onWarning").As<Napi::Function>(), "attn-vk", 0, 1, this);
     channel_.Unref(env);
+    running(env).insert(this);
     // Cleanup hooks run last in, first out: the executor is joined before the channel is torn down.
     napi_add_env_cleanup_hook(env, &Engine::on_exit, this);
     engine::ExecutorOptions o;
@@ -233,6 +237,13 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
   ~Engine() override { close(Env()); }
 
+  void close(Napi::Env env) {
+    if (!open_) return;
+    running(env).erase(this);
+    napi_remove_env_cleanup_hook(env, &Engine::on_exit, this);
+    shut_down();
+  }
+
   void finished(Napi::Env env) {
     if (--pending_ > 0) return;
     if (open_) channel_.Unref(env);
@@ -246,11 +257,6 @@ class Engine : public Napi::ObjectWrap<Engine> {
     if (route == "cpu") return engine::Route::cpu;
     if (route == "gpu") return engine::Route::gpu;
     return engine::Route::automatic;
-  }
-
-  void close(Napi::Env env) {
-    if (open_) napi_remove_env_cleanup_hook(env, &Engine::on_exit, this);
-    shut_down();
   }
 
   void shut_down() {
@@ -554,15 +560,20 @@ void deliver(Napi::Env env, Napi::Function on_warning, Engine* engine, Message* 
   const std::unique_ptr<Message> owned(message);
   if (!env) return;
   Napi::HandleScope scope(env);
-  if (!owned->deferred) {
-    on_warning.Call({Napi::String::New(env, owned->warning)});
-    return;
+  try {
+    if (!owned->deferred) {
+      on_warning.Call({Napi::String::New(env, owned->warning)});
+      return;
+    }
+    engine->finished(env);
+    if (owned->error)
+      owned->deferred->Reject(to_js(env, *owned->error).Value());
+    else
+      owned->deferred->Resolve(env.Undefined());
+  } catch (const Napi::Error& error) {
+    // A worker that is being terminated runs no JavaScript; otherwise it is what the logger threw.
+    error.ThrowAsJavaScriptException();
   }
-  engine->finished(env);
-  if (owned->error)
-    owned->deferred->Reject(to_js(env, *owned->error).Value());
-  else
-    owned->deferred->Resolve(env.Undefined());
 }
 
 // ---------------------------------------------------------------- the module
@@ -601,10 +612,18 @@ class Addon : public Napi::Addon<Addon> {
   Addon(Napi::Env env, Napi::Object exports) {
     DefineAddon(exports, {InstanceValue("Engine", Engine::constructor(env)),
                           InstanceMethod<&Addon::survey_>("survey"),
-                          InstanceMethod<&Addon::cpu_info_>("cpuInfo")});
+                          InstanceMethod<&Addon::cpu_info_>("cpuInfo"),
+                          InstanceMethod<&Addon::shut_down>("shutDown")});
   }
 
+  std::set<Engine*> running;
+
  private:
+  // process.exit() runs no cleanup hooks, but the destructors of the libraries that the executors use.
+  Napi::Value shut_down(const Napi::CallbackInfo& info) {
+    for (Engine* engine : std::set<Engine*>(running)) engine->close(info.Env());
+    return info.Env().Undefined();
+  }
   Napi::Value survey_(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] { return survey(info); });
   }
@@ -612,6 +631,8 @@ class Addon : public Napi::Addon<Addon> {
     return guarded(info.Env(), [&] { return cpu_info(info); });
   }
 };
+
+std::set<Engine*>& running(Napi::Env env) { return env.GetInstanceData<Addon>()->running; }
 
 }  // namespace
 
