@@ -234,7 +234,9 @@ class Engine : public Napi::ObjectWrap<Engine> {
   ~Engine() override { close(Env()); }
 
   void finished(Napi::Env env) {
-    if (--pending_ == 0 && open_) channel_.Unref(env);
+    if (--pending_ > 0) return;
+    if (open_) channel_.Unref(env);
+    Unref();
   }
 
  private:
@@ -254,12 +256,14 @@ class Engine : public Napi::ObjectWrap<Engine> {
   void shut_down() {
     if (!open_) return;
     open_ = false;
+    if (executor_)
+      for (const auto& u : uploads_) executor_->pool().release(u.block);
     executor_.reset();
     channel_.Release();
   }
 
   Executor& executor(Napi::Env env) {
-    if (!executor_) throw to_js(env, Error("ATTN_DISPOSED", "the runtime was disposed"));
+    if (!executor_) throw to_js(env, Error("ATTN_DISPOSED", "the runtime was disposed", "make another"));
     return *executor_;
   }
 
@@ -269,7 +273,10 @@ class Engine : public Napi::ObjectWrap<Engine> {
     auto* message = new Message;
     message->targets = std::move(kept);
     message->deferred = std::make_unique<Napi::Promise::Deferred>(env);
-    if (pending_++ == 0) channel_.Ref(env);
+    if (pending_++ == 0) {
+      channel_.Ref(env);
+      Ref();  // a promise outlives the last reference to its runtime
+    }
     return {message->deferred->Promise(), [channel = channel_, message](const Error* error) {
               if (error) message->error = std::make_unique<Error>(*error);
               // When the channel is closing, the environment is going away and nobody waits: the message leaks
@@ -305,9 +312,11 @@ class Engine : public Napi::ObjectWrap<Engine> {
     return caps ? Napi::Value(to_js(info.Env(), *caps)) : info.Env().Null();
   }
 
+  // (number, description): blocks from the next one on name the prepared op by this number.
   Napi::Value prepare(const Napi::CallbackInfo& info) {
-    new_prepared_.push_back(prepared_from(info[0].As<Napi::Object>()));
-    return Napi::Number::New(info.Env(), prepared_count_++);
+    new_prepared_.push_back(prepared_from(info[1].As<Napi::Object>()));
+    new_prepared_.back().number = info[0].As<Napi::Number>().Uint32Value();
+    return info.Env().Undefined();
   }
 
   // Copies a typed array into a host block that an `adopt` instruction of the next block refers to.
@@ -536,7 +545,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   std::unique_ptr<Executor> executor_;
   std::deque<engine::Prepared> new_prepared_;
   std::vector<engine::Upload> uploads_;
-  uint32_t prepared_count_ = 0, pending_ = 0;
+  uint32_t pending_ = 0;
   bool open_ = true;
 };
 

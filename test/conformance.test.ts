@@ -32,18 +32,22 @@ describe.each(sides)('$side', ({ options }) => {
   });
   afterAll(() => runtime.dispose());
 
-  it.each(ops.map((op) => ({ name: op.name, op })))('$name', async ({ op }) => {
-    const outcomes = await conform(op, runtime, { heavy: true, allVariants: true });
-    const failed = outcomes.filter((o) => o.status === 'failed');
-    expect(failed.map((o) => `${o.op}/${o.variant} ${o.what}: ${o.message}`).join('\n')).toBe('');
-    expect(outcomes.some((o) => o.status === 'passed')).toBe(true);
-    expect(runtime.takeMessages().join('\n')).toBe('');
-    const { buffers, host } = runtime.stats();
-    expect({ tensors: runtime.tensors, buffers, live: host.live }).toEqual({
-      tensors: 0,
-      buffers: 0,
-      live: 0,
-    });
-    runtime.trim();
-  }, 300_000);
+  it.each(ops.map((op) => ({ name: op.name, op })))(
+    '$name',
+    async ({ op }) => {
+      const outcomes = await conform(op, runtime, { heavy: true, allVariants: true });
+      const failed = outcomes.filter((o) => o.status === 'failed');
+      expect(failed.map((o) => `${o.op}/${o.variant} ${o.what}: ${o.message}`).join('\n')).toBe('');
+      expect(outcomes.some((o) => o.status === 'passed')).toBe(true);
+      expect(runtime.takeMessages().join('\n')).toBe('');
+      const { buffers, host } = runtime.stats();
+      expect({ tensors: runtime.tensors, buffers, live: host.live }).toEqual({
+        tensors: 0,
+        buffers: 0,
+        live: 0,
+      });
+      runtime.trim();
+    },
+    300_000,
+  );
 });

@@ -28,7 +28,9 @@ for (const attempt of found.attempts) print(attempt);
 let failures = 0;
 let used = 0;
 for (const device of devices) {
-  print(`\ndevice ${device.index}: ${device.name} (${device.type}), ${device.driverName} ${device.driverInfo}`);
+  print(
+    `\ndevice ${device.index}: ${device.name} (${device.type}), ${device.driverName} ${device.driverInfo}`,
+  );
   if (device.unusable) {
     print(`  skipped: ${device.unusable}`);
     continue;
@@ -52,7 +54,13 @@ async function walk(device: number): Promise<number> {
     const mine = await conform(op, runtime, { heavy: !args.quick, allVariants: true });
     const messages = runtime.takeMessages();
     if (messages.length > 0)
-      mine.push({ op: op.name, what: 'validation', variant: '', status: 'failed', message: messages.join('\n') });
+      mine.push({
+        op: op.name,
+        what: 'validation',
+        variant: '',
+        status: 'failed',
+        message: messages.join('\n'),
+      });
     const { buffers } = runtime.stats();
     if (buffers || runtime.tensors)
       mine.push({ op: op.name, what: 'leaks', variant: '', status: 'failed', message: `${buffers} buffers` });
@@ -67,7 +75,8 @@ async function walk(device: number): Promise<number> {
 
   const reasons = new Map<string, number>();
   for (const o of outcomes)
-    if (o.status === 'skipped') reasons.set(`${o.op}: ${o.message}`, (reasons.get(`${o.op}: ${o.message}`) ?? 0) + 1);
+    if (o.status === 'skipped')
+      reasons.set(`${o.op}: ${o.message}`, (reasons.get(`${o.op}: ${o.message}`) ?? 0) + 1);
   for (const [reason, count] of reasons) print(`  skipped ${count}: ${reason}`);
   print(`  ${summary(outcomes)}`);
   return outcomes.filter((o) => o.status === 'failed').length;

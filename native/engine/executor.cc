@@ -17,6 +17,7 @@ std::shared_ptr<const Error> describe_failure(const std::string& op) {
   } catch (const Error& e) {
     auto copy = std::make_shared<Error>(e);
     if (copy->op.empty()) copy->op = op;
+    if (copy->hint.empty() && copy->code == "ATTN_OUT_OF_MEMORY") copy->hint = "dispose tensors or use smaller batches";
     return copy;
   } catch (const std::bad_alloc&) {
     auto error = std::make_shared<Error>("ATTN_OUT_OF_MEMORY", "the system refused host memory");
@@ -27,6 +28,10 @@ std::shared_ptr<const Error> describe_failure(const std::string& op) {
     error->op = op;
     return error;
   }
+}
+
+std::shared_ptr<const Error> disposed() {
+  return std::make_shared<Error>("ATTN_DISPOSED", "the runtime was disposed", "await what it runs before its end");
 }
 
 }  // namespace
@@ -94,47 +99,64 @@ void Executor::run(Submission& submission) {
   std::shared_ptr<const Error> failure;
   counters_.blocks++;
   take_prepared(submission);
-  bool stopping;
-  {
-    std::lock_guard lock(mutex_);
-    stopping = stopping_;
-  }
-  if (stopping) {
-    failure = std::make_shared<Error>("ATTN_DISPOSED", "the runtime was disposed");
+  if (stopping_) {
+    failure = disposed();
     for (auto& u : submission.uploads) pool_.release(u.block);
   } else {
-    try {
-      program_.decode(submission.words, prepared_);
-      for (const int32_t id : program_.freed_first) buffers_.release(id);
-      choose_sides();
-      for (size_t i = 0; i < program_.instructions.size(); i++) {
-        const Instruction& instruction = program_.instructions[i];
-        try {
-          execute(instruction, sides_[i], submission);
-        } catch (...) {
-          auto error = describe_failure("");
-          if (!failure) failure = error;
-          if (unread_failure_ == error) unread_failure_ = nullptr;
-        }
-        release_after(instruction);
-      }
-      if (device_) {
-        submission.barrier ? device_->finish() : device_->submit();
-        end_gpu_interval(submission.barrier);
-      }
-      if (submission.barrier) check_faults();
-    } catch (...) {
-      if (!failure) failure = describe_failure("");
-    }
+    run_block(submission, failure);
     if (submission.barrier && !failure) failure = std::exchange(unread_failure_, nullptr);
+    if (!submission.finished && failure && !unread_failure_) unread_failure_ = failure;  // nobody awaits the block
   }
   if (submission.finished) submission.finished(failure.get());
 }
 
+void Executor::run_block(Submission& submission, std::shared_ptr<const Error>& failure) {
+  size_t next = 0;
+  try {
+    program_.decode(submission.words, prepared_);
+    for (const int32_t id : program_.freed_first) buffers_.release(id);
+    choose_sides();
+    for (; next < program_.instructions.size(); next++) {
+      if (stopping_) throw Error(*disposed());
+      const Instruction& instruction = program_.instructions[next];
+      try {
+        execute(instruction, sides_[next], submission);
+      } catch (...) {  // of a read: what ops throw poisons their outputs
+        if (!failure) failure = describe_failure("");
+      }
+      release_after(instruction);
+    }
+    if (device_) {
+      submission.barrier ? device_->finish() : device_->submit();
+      end_gpu_interval(submission.barrier);
+    }
+    if (submission.barrier) check_faults();
+  } catch (...) {
+    const auto error = describe_failure("");
+    abandon(next, error, submission);
+    if (!failure) failure = error;
+  }
+  for (const int32_t number : program_.forgotten) prepared_[number] = Prepared{};
+}
+
+// What a block does not get to: later blocks find its outputs failed, not missing.
+void Executor::abandon(size_t first, std::shared_ptr<const Error> error, Submission& submission) {
+  for (size_t i = first; i < program_.instructions.size(); i++) {
+    const Instruction& instruction = program_.instructions[i];
+    if (instruction.kind == kAdopt) execute(instruction, Side::cpu, submission);
+    if (const Prepared* p = instruction.prepared)
+      for (size_t k = 0; k < p->outputs.size(); k++)
+        buffers_.fail(instruction.operands[p->inputs.size() + k], p->outputs[k].bytes, error);
+    release_after(instruction);
+  }
+}
+
 void Executor::take_prepared(Submission& submission) {
   for (auto& p : submission.prepared) {
-    prepared_.push_back(std::move(p));
-    router_.add(prepared_.back());
+    const uint32_t number = p.number;
+    if (number >= prepared_.size()) prepared_.resize(number + 1);
+    prepared_[number] = std::move(p);
+    router_.add(prepared_[number]);
   }
   submission.prepared.clear();
 }
@@ -257,7 +279,7 @@ void Executor::run_on_cpu(Prepared& p, std::span<const int32_t> operands) {
   }
 }
 
-void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double seconds) {
+void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double seconds, bool spoil) {
   for (auto& d : p.dispatches)
     if (!d.pipeline) d.pipeline = device_->pipeline(d.shader, d.spec);
   memories_.clear();
@@ -270,6 +292,11 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
   }
   for (size_t i = 0; i < p.outputs.size(); i++)
     memories_.push_back(buffers_.create_on_device(operands[p.inputs.size() + i], p.outputs[i].bytes));
+  if (spoil)
+    for (size_t i = 0; i < p.outputs.size(); i++) {
+      const std::vector<char> junk(p.outputs[i].bytes, 0x7f);  // 3.4e38, a NaN of halves, 2139062143
+      device_->upload(memories_[p.inputs.size() + i], 0, junk.data(), junk.size());
+    }
   const size_t scratch_first = memories_.size();
   counters_.ops_gpu++;
   try {
@@ -323,7 +350,15 @@ bool Executor::trusted(Prepared& p) {
   if (!p.work.gpu_possible) return false;
   auto result = p.probe < 0 ? std::optional<std::string>("") : router_.probe_result(p.variant);
   if (!result) {
-    result = self_test(*this, prepared_.at(p.probe), p.probe_tolerance);
+    try {
+      result = self_test(*this, prepared_.at(p.probe), p.probe_tolerance);
+    } catch (const Error& error) {
+      // Says nothing of the kernel. Where the device is gone, the op itself reports it.
+      if (error.code == "ATTN_DEVICE_LOST") return true;
+      warn_once("untested:" + p.variant,
+                "there is no room to test " + p.variant + ", so it runs on the CPU: " + error.what());
+      return false;
+    }
     router_.record_probe(p.variant, *result);
   }
   if (!result->empty()) {

@@ -46,7 +46,7 @@ struct Upload {
 struct Submission {
   std::vector<int32_t> words;
   std::vector<Upload> uploads;
-  std::deque<Prepared> prepared;  // new since the last block, in order of their numbers
+  std::deque<Prepared> prepared;  // new since the last block
   std::vector<ReadTarget> targets;
   bool barrier = false;                        // sync(): waits for the device, reports failures nobody read
   std::function<void(const Error*)> finished;  // called on the executor thread; null error: success
@@ -78,7 +78,8 @@ class Executor {
   void set_route(Route route) { route_ = route; }
   Route route() const { return route_; }
   void run_on_cpu(Prepared&, std::span<const int32_t> operands);
-  void run_on_gpu(Prepared&, std::span<const int32_t> operands, double seconds);
+  // `spoil` fills the outputs with what no kernel writes: one that leaves elements out is found by that.
+  void run_on_gpu(Prepared&, std::span<const int32_t> operands, double seconds, bool spoil = false);
   // The op's GPU variant agrees with the CPU on this driver: tested once, remembered in the cache folder.
   bool trusted(Prepared&);
   Router& router() { return router_; }
@@ -90,6 +91,8 @@ class Executor {
  private:
   void main();
   void run(Submission&);
+  void run_block(Submission&, std::shared_ptr<const Error>& failure);
+  void abandon(size_t first, std::shared_ptr<const Error>, Submission&);
   void execute(const Instruction&, Side, Submission&);
   void run_op(const Instruction&, Side);
   void release_after(const Instruction&);
@@ -128,7 +131,7 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> queue_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 

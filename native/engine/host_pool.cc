@@ -30,8 +30,13 @@ uint32_t class_of(uint64_t bytes) {
 }  // namespace
 
 HostBlock HostPool::allocate(uint64_t bytes) {
-  if (bytes > uint64_t{1} << 47)
-    throw Error("ATTN_OUT_OF_MEMORY", "cannot allocate " + std::to_string(bytes) + " bytes of host memory");
+  const auto refuse = [&](const PoolStats& now) {
+    throw Error("ATTN_OUT_OF_MEMORY",
+                "host memory: requested " + std::to_string(bytes) + " bytes with " + std::to_string(now.live) +
+                    " in use of a budget of " + std::to_string(budget_),
+                "dispose tensors, use scope(), or raise ATTN_VK_HOST_BUDGET (bytes)");
+  };
+  if (bytes > uint64_t{1} << 47) refuse(stats());  // beyond every size class
   const uint32_t c = class_of(bytes);
   const uint64_t size = class_bytes(c);
   {
@@ -47,11 +52,7 @@ HostBlock HostPool::allocate(uint64_t bytes) {
       return {data, c};
     }
     if (stats_.live + stats_.pooled + size > budget_) trim_locked();
-    if (stats_.live + size > budget_)
-      throw Error("ATTN_OUT_OF_MEMORY",
-                  "host memory: requested " + std::to_string(bytes) + " bytes with " + std::to_string(stats_.live) +
-                      " in use of a budget of " + std::to_string(budget_),
-                  "dispose tensors, use scope(), or raise ATTN_VK_HOST_BUDGET (bytes)");
+    if (stats_.live + size > budget_) refuse(stats_);
     stats_.live += size;
     stats_.peak = std::max(stats_.peak, stats_.live);
   }

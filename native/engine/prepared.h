@@ -36,6 +36,7 @@ struct PlannedDispatch {
 };
 
 struct Prepared {
+  uint32_t number = 0;  // under which blocks name it
   std::string op, problem, dtype, family;
   std::vector<OperandInfo> inputs, outputs;
   std::string kernel;

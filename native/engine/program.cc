@@ -6,6 +6,7 @@ void Program::decode(std::span<const int32_t> words, std::deque<Prepared>& prepa
   instructions.clear();
   freed.clear();
   freed_first.clear();
+  forgotten.clear();
   std::fill(last_use_.begin(), last_use_.end(), -1);
 
   const auto check = [](bool ok) {
@@ -40,6 +41,10 @@ void Program::decode(std::span<const int32_t> words, std::deque<Prepared>& prepa
         instructions[user].frees = static_cast<int32_t>(freed.size()) - 1;
         last_use_[buffer] = -1;  // the number may name another buffer from here on
       }
+      continue;
+    } else if (word == kForget) {
+      check(at < words.size() && words[at] >= 0 && static_cast<size_t>(words[at]) < prepared.size());
+      forgotten.push_back(words[at++]);
       continue;
     } else {
       check((word == kAdopt || word == kRead) && at + 2 <= words.size());

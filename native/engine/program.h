@@ -4,6 +4,8 @@
 //   free    -1  buffer                          the last reference is gone
 //   adopt   -2  buffer  upload                  buffer takes the bytes of an upload
 //   read    -3  buffer  target                  buffer's bytes go to a read target
+//   forget  -4  prepared                        the prepared op will not be named again in this block; its number
+//                                               may be given to another one from the next block on
 //
 // Frees are moved up to the last use before them, so a temporary lives exactly as long as it is needed however
 // late JavaScript drops it.
@@ -19,7 +21,7 @@
 
 namespace attn::engine {
 
-enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3 };
+enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3, kForget = -4 };
 
 struct Instruction {
   Prepared* prepared = nullptr;  // null for adopt and read
@@ -37,6 +39,7 @@ struct Program {
   std::vector<Instruction> instructions;
   std::vector<Freed> freed;
   std::vector<int32_t> freed_first;  // buffers that this block does not use before freeing them
+  std::vector<int32_t> forgotten;    // prepared ops to drop after the block
 
   // Decodes a block. Throws ATTN_INTERNAL on malformed words.
   void decode(std::span<const int32_t> words, std::deque<Prepared>& prepared);

@@ -47,6 +47,7 @@ vulkan::Memory* Residency::create_on_device(int32_t id, uint64_t bytes) {
 const void* Residency::to_host(int32_t id) {
   Buffer& b = at(id);
   if (b.on_host) return b.host;
+  if (!b.memory) throw Error("ATTN_INTERNAL", "a buffer was used that does not exist");
   if (void* mapped = device_->mapped(b.memory)) {
     device_->wait(b.memory);
     b.host = mapped;

@@ -107,6 +107,7 @@ void Stream::check(const Pipeline* pipeline, std::span<const Binding> bindings,
 void Stream::dispatch(Pipeline* pipeline, std::span<const Binding> bindings, std::span<const uint32_t> push,
                       uint64_t groups, double seconds) {
   if (groups == 0) return;
+  if (bindings.empty()) throw Error("ATTN_INTERNAL", "shader " + pipeline->shader + ": nothing is bound");
   check(pipeline, bindings, push, groups);
   if (!(seconds > 0)) seconds = kUnknownSeconds;
   const auto& most = core_.caps.max_group_count;
@@ -152,20 +153,20 @@ void Stream::launch(Slot& slot, Pipeline* pipeline, std::span<const Binding> bin
     slot.sets.push_back(made.front().release());
   }
   const vk::DescriptorSet set = slot.sets[slot.launches++];
+  // All bindings are written, the unused ones with the first buffer: a set is used again and again, and lavapipe
+  // follows even descriptors that the shader does not use, into buffers that trim() has destroyed.
   std::array<vk::DescriptorBufferInfo, kBindings> infos;
-  std::array<vk::WriteDescriptorSet, kBindings> writes;
-  const auto count = static_cast<uint32_t>(bindings.size());
-  for (uint32_t i = 0; i < count; ++i) {
-    const Binding& b = bindings[i];
+  for (size_t i = 0; i < kBindings; ++i) {
+    const Binding& b = bindings[i < bindings.size() ? i : 0];
     infos[i] = vk::DescriptorBufferInfo{
         .buffer = *b.memory->slab->buffer, .offset = b.memory->offset + b.offset, .range = b.bytes};
-    writes[i] = {.dstSet = set,
-                 .dstBinding = i,
-                 .descriptorCount = 1,
-                 .descriptorType = vk::DescriptorType::eStorageBuffer,
-                 .pBufferInfo = &infos[i]};
   }
-  core_.device.updateDescriptorSets({count, writes.data()}, nullptr);
+  const vk::WriteDescriptorSet write{.dstSet = set,
+                                     .dstBinding = 0,
+                                     .descriptorCount = kBindings,
+                                     .descriptorType = vk::DescriptorType::eStorageBuffer,
+                                     .pBufferInfo = infos.data()};
+  core_.device.updateDescriptorSets(write, nullptr);
 
   const auto& commands = slot.commands;
   if (slot.bound != pipeline) commands.bindPipeline(vk::PipelineBindPoint::eCompute, *pipeline->handle);

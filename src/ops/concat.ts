@@ -78,7 +78,7 @@ export const concat = defineOp<[tensors: readonly Tensor[]]>()<ConcatAttrs>({
       if (other.rank !== x!.rank || other.shape.some((d, k) => k !== axis && d !== x!.shape[k]))
         throw new ShapeError(
           `tensor ${i} is ${show(other.shape)} but tensor 0 is ${show(x!.shape)}: only axis ${axis} may differ`,
-          { op: 'concat' },
+          { op: 'concat', hint: 'join along another axis, or reshape, slice or pad first' },
         );
       along += other.shape[axis]!;
     });

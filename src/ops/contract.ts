@@ -105,6 +105,7 @@ export interface OpDefinition<A extends object> {
   invalid?: readonly {
     shapes: readonly Shape[];
     attrs?: Partial<A>;
+    /** Of each input; the last repeats. Default: the first of the op's. */
     dtypes?: readonly DType[];
     code: string;
   }[];

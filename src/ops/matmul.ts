@@ -84,7 +84,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
         op,
         hint: `bias is [N], here [${n}]`,
       });
-    const shape = [...broadcastShapes([aBatch, bBatch], op)];
+    const shape = [...broadcastShapes([aBatch, bBatch], op, () => `the batches of ${both}`)];
     if (a!.rank > 1) shape.push(m);
     if (b!.rank > 1) shape.push(n);
     return [spec(shape, dtype)];

@@ -21,7 +21,7 @@ interface Padding {
 }
 
 function paddingOf(shape: Shape, attrs: PadAttrs): Padding[] {
-  const { before, value } = attrs;
+  const { before } = attrs;
   const after = attrs.after ?? before;
   for (const [name, list] of Object.entries({ before, after }))
     if (
@@ -33,8 +33,6 @@ function paddingOf(shape: Shape, attrs: PadAttrs): Padding[] {
         op: 'pad',
         hint: 'give one count, 0 or more, for each leading axis',
       });
-  if (typeof value !== 'number')
-    throw new ArgumentError(`value must be a number but is ${value}`, { op: 'pad' });
   return shape.map((size, i) => ({ size, before: before[i] ?? 0, after: after[i] ?? 0 }));
 }
 

@@ -63,7 +63,10 @@ function check(op: string, attrs: Common & { [name: string]: unknown }): void {
       });
   for (const [name, value] of Object.entries(parameters))
     if (!Number.isFinite(value))
-      throw new ArgumentError(`${name} is ${String(value)}, not a finite number`, { op });
+      throw new ArgumentError(`${name} is ${String(value)}, not a finite number`, {
+        op,
+        hint: `leave ${name} out for its default`,
+      });
 }
 
 /** What the two distributions share: which kernel, and how their two parameters reach it. */

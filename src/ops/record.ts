@@ -3,7 +3,7 @@
  * A prepared op is made once for an op, the specs of its inputs, and its attributes, on each runtime.
  */
 import type { Caps, OperandInfo, Prepared } from '../runtime/binding.js';
-import { ArgumentError, DeviceError, DTypeError } from '../runtime/errors.js';
+import { ArgumentError, AttnError, DeviceError, DTypeError } from '../runtime/errors.js';
 import { runtime as currentRuntime, type Runtime } from '../runtime/runtime.js';
 import { type DType, dtypeCode, encode, isFloat } from '../tensor/dtype.js';
 import { describe, type Spec, show, spec } from '../tensor/shape.js';
@@ -18,6 +18,9 @@ import {
   showProblem,
 } from './contract.js';
 
+/** Prepared problems kept for each op: attributes that change at every call (a seed) must not fill the memory. */
+const MEMO_LIMIT = 1024;
+
 interface Entry {
   prepared: number;
   problem: Problem;
@@ -25,8 +28,14 @@ interface Entry {
 
 /** Runs an op on its operands and returns its outputs. */
 export function record(op: Op, operands: readonly Operand[], attrs: object | undefined): Tensor[] {
-  const tensors = resolve(op, operands);
-  const runtime = tensors.length > 0 ? tensors[0]!.runtime : currentRuntime();
+  for (let i = 0; i < operands.length; i++)
+    if (!(operands[i] instanceof Tensor)) return recordNumbers(op, operands, attrs);
+  return recordTensors(op, operands as readonly Tensor[], attrs);
+}
+
+function recordTensors(op: Op, tensors: readonly Tensor[], attrs: object | undefined): Tensor[] {
+  const runtime =
+    tensors.length > 0 ? tensors[0]!.storage(op.name, inputSpec(op, 0).name).runtime : currentRuntime();
   const buffers = new Array<number>(tensors.length);
   let key: string | number;
   if (tensors.length === 0) key = '';
@@ -57,6 +66,11 @@ export function record(op: Op, operands: readonly Operand[], attrs: object | und
       runtime,
     );
     memo.set(key, entry);
+    if (memo.size > MEMO_LIMIT) {
+      const [oldest, evicted] = memo.entries().next().value!;
+      memo.delete(oldest);
+      runtime.forget(evicted.prepared);
+    }
   }
   const { outputs } = entry.problem;
   const results = new Array<Tensor>(outputs.length);
@@ -102,27 +116,32 @@ export function sampleInputs(
 
 // ---------------------------------------------------------------- operands
 
-function resolve(op: Op, operands: readonly Operand[]): readonly Tensor[] {
-  let plain = true;
-  for (let i = 0; i < operands.length; i++) if (!(operands[i] instanceof Tensor)) plain = false;
-  if (plain) return operands as Tensor[];
+/** Numbers become scalars, which live as long as the call. */
+function recordNumbers(op: Op, operands: readonly Operand[], attrs: object | undefined): Tensor[] {
   const given = (o: Operand): o is Tensor => o instanceof Tensor;
   // A number takes its dtype from a tensor whose own is free: not from where()'s condition.
-  const like = operands.find((o, i) => given(o) && !inputSpec(op, i).dtype) ?? operands.find(given);
-  return operands.map((operand, i) => {
-    if (operand instanceof Tensor) return operand;
-    const { name, dtype } = inputSpec(op, i);
-    if (typeof operand !== 'number' || !(like instanceof Tensor))
-      throw new ArgumentError(`'${name}' must be a tensor but is ${describe(operand)}`, {
+  const free = (o: Operand, i: number): o is Tensor => given(o) && !inputSpec(op, i).dtype;
+  const like = operands.find(free) ?? operands.find(given);
+  for (const [i, operand] of operands.entries())
+    if (!given(operand) && (typeof operand !== 'number' || !like))
+      throw new ArgumentError(`'${inputSpec(op, i).name}' must be a tensor but is ${describe(operand)}`, {
         op: op.name,
         hint: 'make one with tensor(values)',
       });
-    const scalar = spec([], dtype ?? like.dtype);
-    return new Tensor(scalar, {
-      runtime: like.runtime,
-      buffer: like.runtime.upload(encode(scalar.dtype, [operand])),
+  const { runtime } = like!.storage(op.name, inputSpec(op, operands.indexOf(like!)).name);
+  const scalars: Tensor[] = [];
+  try {
+    const tensors = operands.map((operand, i) => {
+      if (given(operand)) return operand;
+      const scalar = spec([], inputSpec(op, i).dtype ?? like!.dtype);
+      const made = new Tensor(scalar, { runtime, buffer: runtime.upload(encode(scalar.dtype, [operand])) });
+      scalars.push(made);
+      return made;
     });
-  });
+    return recordTensors(op, tensors, attrs);
+  } finally {
+    for (const scalar of scalars) scalar.dispose();
+  }
 }
 
 function checkDTypes(op: Op, inputs: readonly Spec[], attrs: object): void {
@@ -161,8 +180,14 @@ function checkDTypes(op: Op, inputs: readonly Spec[], attrs: object): void {
 // ---------------------------------------------------------------- preparing
 
 function makeEntry(op: Op, inputs: readonly Spec[], attrs: object, runtime: Runtime): Entry {
-  const problem = problemOf(op, inputs, attrs);
-  return { prepared: prepareProblem(op, problem, runtime), problem };
+  try {
+    const problem = problemOf(op, inputs, attrs);
+    return { prepared: prepareProblem(op, problem, runtime), problem };
+  } catch (error) {
+    // What ops share (specs, say) does not know for whom it works.
+    if (!(error instanceof AttnError) || error.op) throw error;
+    throw error.of(op.name);
+  }
 }
 
 /** Makes a problem ready on a runtime, outside the memo of calls. */

@@ -87,9 +87,13 @@ function infer(kind: Kind, [x]: readonly Spec[], { axis, keepDims }: ReduceAttrs
   if (count === 0 && (kind === 'max' || kind === 'argmax'))
     throw new ShapeError(`no element to choose from along axes [${axes}] of ${show(x!.shape, x!.dtype)}`, {
       op: kind,
+      hint: 'every reduced axis needs at least one element',
     });
   if (kind === 'argmax' && count > 2 ** 31 - 1)
-    throw new ShapeError(`${count} places do not fit in int32`, { op: kind });
+    throw new ShapeError(`${count} places do not fit in int32`, {
+      op: kind,
+      hint: 'reshape, and choose within rows first',
+    });
   return [spec(shape, kind === 'argmax' ? 'int32' : x!.dtype)];
 }
 

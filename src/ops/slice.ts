@@ -7,8 +7,8 @@ import { defineOp, type Problem } from './define.js';
 import { cpuCopy, strided, viewOf } from './strided.js';
 
 export interface SliceAttrs {
-  /** First index of each axis; negative ones count from the end. Axes left out are taken whole. */
-  starts: readonly number[];
+  /** First index of each axis; negative ones count from the end. Axes left out are taken whole, null: all. */
+  starts: readonly number[] | null;
   /** Index after the last; null: the whole axes. Both clamp to the axis, as in NumPy. */
   ends: readonly number[] | null;
   /** Distance between elements taken, at least 1; null: 1. */
@@ -34,10 +34,14 @@ function rangesOf(shape: Shape, { starts, ends, steps }: SliceAttrs): Range[] {
       });
   return shape.map((size, i) => {
     const clamp = (at: number) => Math.min(Math.max(at < 0 ? at + size : at, 0), size);
-    const start = clamp(starts[i] ?? 0);
+    const start = clamp(starts?.[i] ?? 0);
     const end = clamp(ends?.[i] ?? size);
     const step = steps?.[i] ?? 1;
-    if (step < 1) throw new ArgumentError(`step ${step} of axis ${i} is not positive`, { op });
+    if (step < 1)
+      throw new ArgumentError(`step ${step} of axis ${i} is not positive`, {
+        op,
+        hint: 'steps are integers from 1',
+      });
     return { start, step, size: Math.max(0, Math.ceil((end - start) / step)) };
   });
 }
@@ -87,7 +91,10 @@ export const slice = defineOp<[x: Tensor]>()<SliceAttrs>({
     const { shape } = problem.inputs[0]!;
     const ranges = rangesOf(shape, problem.attrs);
     if (ranges.some((r) => r.step !== 1))
-      throw new ArgumentError('has a gradient for steps of 1 only', { op: 'slice' });
+      throw new ArgumentError(`has no gradient for steps [${problem.attrs.steps}]`, {
+        op: 'slice',
+        hint: 'use steps of 1, or gather',
+      });
     const before = ranges.map((r) => r.start);
     return [F.pad!(g, { before, after: ranges.map((r, i) => shape[i]! - r.start - r.size) })];
   },

@@ -25,7 +25,10 @@ export async function toSvg(spec: TopLevelSpec): Promise<string> {
 export async function writeChart(spec: TopLevelSpec, path: string, scale = 2): Promise<void> {
   const svg = await toSvg(spec);
   if (path.endsWith('.svg')) return writeAtomic(path, svg);
-  if (!path.endsWith('.png')) throw new AttnError('ATTN_ARGUMENT', `a chart is .svg or .png, not ${path}`);
+  if (!path.endsWith('.png'))
+    throw new AttnError('ATTN_ARGUMENT', `a chart is .svg or .png, not ${path}`, {
+      hint: 'name the file *.svg or *.png',
+    });
   const picture = new Resvg(svg, {
     fitTo: { mode: 'zoom', value: scale },
     font: { loadSystemFonts: true, defaultFontFamily: font },
@@ -35,7 +38,9 @@ export async function writeChart(spec: TopLevelSpec, path: string, scale = 2): P
 
 function strictLogger() {
   const refuse = (...messages: readonly unknown[]): never => {
-    throw new AttnError('ATTN_ARGUMENT', `chart: ${messages.map(String).join(' ')}`);
+    throw new AttnError('ATTN_ARGUMENT', `chart: ${messages.map(String).join(' ')}`, {
+      hint: 'look at the rows that the chart was given',
+    });
   };
   const logger = {
     level: () => logger,

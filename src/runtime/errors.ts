@@ -10,6 +10,8 @@ export class AttnError extends Error {
   readonly op: string | undefined;
   /** What to do about it. */
   readonly hint: string | undefined;
+  /** The message without op and hint. */
+  readonly what: string;
 
   constructor(code: string, message: string, options: { op?: string; hint?: string; cause?: unknown } = {}) {
     const where = options.op ? `${options.op}(): ` : '';
@@ -19,6 +21,13 @@ export class AttnError extends Error {
     this.code = code;
     this.op = options.op;
     this.hint = options.hint;
+    this.what = message;
+  }
+
+  /** The same error, saying which op it stopped. */
+  of(op: string): AttnError {
+    const Class = classes[this.code];
+    return Class ? new Class(this.what, { op, hint: this.hint, cause: this }) : this;
   }
 }
 

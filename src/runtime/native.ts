@@ -65,7 +65,7 @@ type Targets = ArrayBufferView[] | undefined;
 
 export interface NativeEngine {
   caps(): Caps | null;
-  prepare(prepared: Prepared): number;
+  prepare(number: number, prepared: Prepared): void;
   upload(data: ArrayBufferView): number;
   submit(
     words: Int32Array,

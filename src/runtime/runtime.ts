@@ -7,7 +7,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Caps, Prepared } from './binding.js';
-import { AttnError, DeviceError, DisposedError, fromNative } from './errors.js';
+import { ArgumentError, DeviceError, DisposedError, fromNative, OutOfMemoryError } from './errors.js';
 import { log } from './log.js';
 import {
   type EngineStats,
@@ -22,6 +22,7 @@ import {
 const FREE = -1;
 const ADOPT = -2;
 const READ = -3;
+const FORGET = -4;
 /** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
 const RESERVED_BUFFERS = 64;
 
@@ -69,6 +70,9 @@ export class Runtime {
   #external = 0;
   #free: number[] = [];
   #next = RESERVED_BUFFERS;
+  #preparedNext = 0;
+  #preparedFree: number[] = [];
+  #forgotten: number[] = [];
   #disposed = false;
   #used = false;
 
@@ -79,15 +83,20 @@ export class Runtime {
     const wanted = options.device ?? process.env.ATTN_VK_DEVICE;
     const device = route === 'cpu' && wanted === undefined ? undefined : chooseDevice(wanted, route);
     const cpu = native().cpuInfo();
+    const threads = checkNumber('threads', options.threads ?? cpu.cores, 1, 1024);
+    if (!Number.isInteger(threads))
+      throw new ArgumentError(`threads is ${threads}`, { hint: 'give a whole number' });
+    const hostBudget =
+      options.hostBudget ?? envBytes('ATTN_VK_HOST_BUDGET') ?? Math.floor(cpu.memoryBytes * 0.8);
+    const deviceBudget = options.deviceBudget ?? envBytes('ATTN_VK_DEVICE_BUDGET') ?? 0;
     try {
       this.#engine = new (native().Engine)({
         device,
         validate: options.validate ?? process.env.ATTN_VK_VALIDATE === '1',
         route: device === undefined ? 'cpu' : route,
-        threads: options.threads ?? cpu.cores,
-        hostBudget:
-          options.hostBudget ?? envBytes('ATTN_VK_HOST_BUDGET') ?? Math.floor(cpu.memoryBytes * 0.8),
-        deviceBudget: options.deviceBudget ?? envBytes('ATTN_VK_DEVICE_BUDGET') ?? 0,
+        threads,
+        hostBudget: checkNumber('hostBudget', hostBudget, 0, 2 ** 50),
+        deviceBudget: checkNumber('deviceBudget', deviceBudget, 0, 2 ** 50),
         cacheFolder: options.cacheFolder ?? cacheFolder(),
         onWarning: (message) => log('warn', message),
       });
@@ -115,12 +124,25 @@ export class Runtime {
 
   // ---------------------------------------------------------------- recording
 
+  /** Numbers a prepared op; `record` names it so until `forget`. */
   prepare(prepared: Prepared): number {
-    return this.#live().prepare(prepared);
+    const engine = this.#live();
+    const number = this.#preparedFree.pop() ?? this.#preparedNext++;
+    engine.prepare(number, prepared);
+    return number;
+  }
+
+  /** The prepared op will not be recorded again. Its number is given out again once this block is away. */
+  forget(prepared: number): void {
+    this.#words[this.#count++] = FORGET;
+    this.#words[this.#count++] = prepared;
+    this.#forgotten.push(prepared);
+    if (this.#count >= BLOCK_WORDS) this.flush();
   }
 
   /** Names a buffer of so many bytes. */
   newBuffer(bytes: number): number {
+    if (this.#disposed) this.#live();
     this.#external += bytes;
     this.#blockBytes += bytes;
     return this.#free.pop() ?? this.#next++;
@@ -148,19 +170,27 @@ export class Runtime {
 
   /** A new buffer holding a copy of `data`. */
   upload(data: ArrayBufferView): number {
-    const engine = this.#live();
-    let index: number;
-    try {
-      index = engine.upload(data);
-    } catch (error) {
-      throw fromNative(error);
-    }
+    const index = this.#place(data);
     const buffer = this.newBuffer(data.byteLength);
     this.#words[this.#count++] = ADOPT;
     this.#words[this.#count++] = buffer;
     this.#words[this.#count++] = index;
     if (this.#count >= BLOCK_WORDS) this.flush();
     return buffer;
+  }
+
+  /** A copy of `data` in host memory. Where there is no room, what was disposed but not yet ended makes some. */
+  #place(data: ArrayBufferView): number {
+    const engine = this.#live();
+    for (let attempt = 0; ; attempt++)
+      try {
+        return engine.upload(data);
+      } catch (raw) {
+        const error = fromNative(raw);
+        if (!(error instanceof OutOfMemoryError)) throw error;
+        if (attempt > 0) throw error.of('tensor');
+        this.stats();
+      }
   }
 
   flush(): void {
@@ -271,6 +301,7 @@ export class Runtime {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#count = 0;
     this.#engine.dispose();
     if (current === this) current = undefined;
   }
@@ -280,7 +311,10 @@ export class Runtime {
   }
 
   #live(): NativeEngine {
-    if (this.#disposed) throw new DisposedError('the runtime was disposed');
+    if (this.#disposed)
+      throw new DisposedError('the runtime was disposed', {
+        hint: 'make tensors on a runtime that is alive',
+      });
     return this.#engine;
   }
 
@@ -302,6 +336,7 @@ export class Runtime {
     this.#count = 0;
     this.#blockBytes = 0;
     this.#external = 0;
+    if (this.#forgotten.length > 0) this.#preparedFree.push(...this.#forgotten.splice(0));
     return taken;
   }
 
@@ -338,18 +373,26 @@ export const survey = (): Survey => native().survey();
 export const cacheFolder = (): string =>
   process.env.ATTN_VK_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'attn-vk');
 
+function checkNumber(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && value >= least && value <= most) return value;
+  throw new ArgumentError(`${name} is ${String(value)}`, { hint: `give a number from ${least} to ${most}` });
+}
+
 function envBytes(name: string): number | undefined {
   const value = process.env[name];
   if (!value) return undefined;
   const bytes = Number(value);
   if (Number.isFinite(bytes) && bytes > 0) return bytes;
-  throw new AttnError('ATTN_ARGUMENT', `${name}=${value} is not a number of bytes`);
+  throw new ArgumentError(`${name}=${value} is not a number of bytes`, { hint: 'for example 4e9' });
 }
 
 /** The number of the device to open, or undefined for the CPU alone. */
 function chooseDevice(wanted: number | string | undefined, route: Route): number | undefined {
   if (wanted === 'none') {
-    if (route === 'gpu') throw new DeviceError("device 'none' cannot serve route 'gpu'");
+    if (route === 'gpu')
+      throw new DeviceError("device 'none' cannot serve route 'gpu'", {
+        hint: 'name a device, or leave the route out',
+      });
     return undefined;
   }
   const found = survey();
@@ -368,7 +411,9 @@ function chooseDevice(wanted: number | string | undefined, route: Route): number
         hint: found.loaderError || 'run `attn-vk doctor`',
       });
     if (chosen.unusable)
-      throw new DeviceError(`Vulkan device ${chosen.name} cannot be used: ${chosen.unusable}`);
+      throw new DeviceError(`Vulkan device ${chosen.name} cannot be used: ${chosen.unusable}`, {
+        hint: listing ? `found ${listing}` : 'run `attn-vk doctor`',
+      });
     return chosen.index;
   }
   const order = ['discrete', 'integrated', 'virtual', 'other', 'cpu'];

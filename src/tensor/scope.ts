@@ -14,6 +14,7 @@ export interface Scoped {
 
 class Scope {
   readonly tensors = new Set<Scoped>();
+  closed = false;
   constructor(readonly parent: Scope | undefined) {}
 }
 
@@ -23,7 +24,8 @@ let used = false; // until the first scope there is nothing to look up
 /** A new tensor belongs to the innermost scope; false where there is none. */
 export function enroll(tensor: Scoped): boolean {
   if (!used) return false;
-  const scope = scopes.getStore();
+  let scope = scopes.getStore();
+  while (scope?.closed) scope = scope.parent; // work that its scope did not wait for
   if (!scope) return false;
   scope.tensors.add(tensor);
   return true;
@@ -45,15 +47,18 @@ export function scope<T>(fn: () => T): T {
   const parent = scopes.getStore();
   const mine = new Scope(parent);
   const close = (result: unknown) => {
-    for (const tensor of tensorsIn(result)) {
+    mine.closed = true;
+    let outer = parent;
+    while (outer?.closed) outer = outer.parent;
+    for (const tensor of tensorsIn(result, new Set())) {
       if (!mine.tensors.delete(tensor)) continue;
-      if (parent) parent.tensors.add(tensor);
+      if (outer) outer.tensors.add(tensor);
       else tensor.unscoped();
     }
     const runtimes = new Set<Scoped['runtime']>();
     for (const tensor of mine.tensors) {
       if (tensor.disposed) continue;
-      if (!parent) runtimes.add(tensor.runtime);
+      if (!outer) runtimes.add(tensor.runtime);
       tensor.dispose();
     }
     mine.tensors.clear();
@@ -82,13 +87,15 @@ export function scope<T>(fn: () => T): T {
   ) as T;
 }
 
-function* tensorsIn(value: unknown): Generator<Scoped> {
-  if (typeof value !== 'object' || value === null) return;
+function* tensorsIn(value: unknown, seen: Set<object>): Generator<Scoped> {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return;
+  seen.add(value);
   if (isTensorLike(value)) yield value;
-  else if (Array.isArray(value) || value instanceof Set) for (const item of value) yield* tensorsIn(item);
-  else if (value instanceof Map) for (const item of value.values()) yield* tensorsIn(item);
+  else if (Array.isArray(value) || value instanceof Set)
+    for (const item of value) yield* tensorsIn(item, seen);
+  else if (value instanceof Map) for (const item of value.values()) yield* tensorsIn(item, seen);
   else if (Object.getPrototypeOf(value) === Object.prototype)
-    for (const item of Object.values(value)) yield* tensorsIn(item);
+    for (const item of Object.values(value)) yield* tensorsIn(item, seen);
 }
 
 /** Marks tensors. */

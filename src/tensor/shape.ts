@@ -48,7 +48,10 @@ export const show = (shape: Shape, dtype: DType | '' = ''): string => `${dtype}[
 /** Checks a shape that came from outside. */
 export function checkShape(shape: unknown, op: string): Shape {
   if (!Array.isArray(shape) && !(ArrayBuffer.isView(shape) && !(shape instanceof DataView)))
-    throw new ShapeError(`expected a shape (array of sizes) but got ${describe(shape)}`, { op });
+    throw new ShapeError(`expected a shape (array of sizes) but got ${describe(shape)}`, {
+      op,
+      hint: 'for example [2, 3]',
+    });
   const dims = Array.from(shape as ArrayLike<number>);
   for (const d of dims)
     if (!Number.isInteger(d) || d < 0 || d > 2 ** 31 - 1)
@@ -56,7 +59,11 @@ export function checkShape(shape: unknown, op: string): Shape {
         op,
         hint: 'sizes are integers from 0 to 2147483647',
       });
-  if (dims.length > 8) throw new ShapeError(`rank ${dims.length} is more than the 8 supported`, { op });
+  if (dims.length > 8)
+    throw new ShapeError(`rank ${dims.length} is more than the 8 supported`, {
+      op,
+      hint: 'merge axes with reshape',
+    });
   return dims;
 }
 
@@ -86,7 +93,11 @@ export function normalizeAxes(
   if (axes === undefined || axes === null) return Array.from({ length: rank }, (_, i) => i);
   const list = (Array.isArray(axes) ? axes : [axes]).map((a) => normalizeAxis(a, rank, op));
   const unique = [...new Set(list)].sort((a, b) => a - b);
-  if (unique.length !== list.length) throw new ArgumentError(`axes [${axes}] name an axis twice`, { op });
+  if (unique.length !== list.length)
+    throw new ArgumentError(`axes [${axes}] name an axis twice`, {
+      op,
+      hint: `of rank ${rank}, negative ones count from the end`,
+    });
   return unique;
 }
 
@@ -102,7 +113,12 @@ export function stridesOf(shape: Shape): number[] {
 }
 
 /** NumPy broadcasting of two or more shapes; sizes match from the right, 1 stretches. */
-export function broadcastShapes(shapes: readonly Shape[], op: string): Shape {
+export function broadcastShapes(
+  shapes: readonly Shape[],
+  op: string,
+  /** What the shapes are of, for the message. */
+  whose = () => `shapes ${shapes.map((s) => show(s)).join(' and ')}`,
+): Shape {
   const rank = Math.max(0, ...shapes.map((s) => s.length));
   const out = new Array<number>(rank).fill(1);
   for (const shape of shapes)
@@ -111,7 +127,7 @@ export function broadcastShapes(shapes: readonly Shape[], op: string): Shape {
       const d = shape[i]!;
       if (d === out[at] || d === 1) continue;
       if (out[at] !== 1)
-        throw new ShapeError(`shapes ${shapes.map((s) => show(s)).join(' and ')} do not broadcast`, {
+        throw new ShapeError(`${whose()} do not broadcast`, {
           op,
           hint: 'sizes, matched from the right, must be equal or 1',
         });

@@ -3,7 +3,7 @@
  * `reshape` shares the buffer. Methods for the ops are added by ops/methods.ts.
  */
 import { ArgumentError, DisposedError, ShapeError } from '../runtime/errors.js';
-import { runtime as currentRuntime, type Runtime } from '../runtime/runtime.js';
+import { runtime as currentRuntime, Runtime } from '../runtime/runtime.js';
 import { allocateArray, checkDType, type DType, decode, encode, type TypedArray } from './dtype.js';
 import { brand, enroll } from './scope.js';
 import { checkShape, describe, type Shape, type Spec, show, sizeOf, spec } from './shape.js';
@@ -101,44 +101,53 @@ export class Tensor {
 
   /** The values in a fresh typed array (halves as raw 16-bit words). The JavaScript thread goes on meanwhile. */
   async data(): Promise<TypedArray> {
-    const { runtime, buffer } = this.storage('data', 'x');
-    const out = allocateArray(this.dtype, this.size);
-    await runtime.read(buffer, out);
-    return out;
+    return this.#read('data');
   }
 
   /** As `data`, but waits. */
   dataSync(): TypedArray {
-    const { runtime, buffer } = this.storage('dataSync', 'x');
-    const out = allocateArray(this.dtype, this.size);
-    runtime.readSync(buffer, out);
-    return out;
+    return this.#readSync('dataSync');
   }
 
   /** The values as nested arrays of numbers. */
   async array(): Promise<NestedArray> {
-    return nest(decode(this.dtype, await this.data()), this.shape);
+    return nest(decode(this.dtype, await this.#read('array')), this.shape);
   }
 
   arraySync(): NestedArray {
-    return nest(decode(this.dtype, this.dataSync()), this.shape);
+    return nest(decode(this.dtype, this.#readSync('arraySync')), this.shape);
   }
 
   /** The value of a tensor with one element. */
   async item(): Promise<number> {
     this.#single();
-    return decode(this.dtype, await this.data())[0]!;
+    return decode(this.dtype, await this.#read('item'))[0]!;
   }
 
   itemSync(): number {
     this.#single();
-    return decode(this.dtype, this.dataSync())[0]!;
+    return decode(this.dtype, this.#readSync('itemSync'))[0]!;
+  }
+
+  async #read(op: string): Promise<TypedArray> {
+    const { runtime, buffer } = this.storage(op, 'x');
+    const out = allocateArray(this.dtype, this.size);
+    await runtime.read(buffer, out);
+    return out;
+  }
+
+  #readSync(op: string): TypedArray {
+    const { runtime, buffer } = this.storage(op, 'x');
+    const out = allocateArray(this.dtype, this.size);
+    runtime.readSync(buffer, out);
+    return out;
   }
 
   #single(): void {
     if (this.size !== 1)
-      throw new ShapeError(`item() needs one element but the tensor is ${show(this.shape, this.dtype)}`, {
+      throw new ShapeError(`needs one element but the tensor is ${show(this.shape, this.dtype)}`, {
         op: 'item',
+        hint: 'data() and array() read all of them',
       });
   }
 
@@ -156,6 +165,7 @@ function resolveReshape(from: Spec, wanted: Shape): Shape {
   const fail = (why: string): never => {
     throw new ShapeError(`cannot turn ${show(from.shape, from.dtype)} into [${wanted}]: ${why}`, {
       op: 'reshape',
+      hint: `give sizes whose product is ${from.size}; one may be -1`,
     });
   };
   const free = Array.isArray(wanted) ? wanted.indexOf(-1) : -1;
@@ -203,12 +213,15 @@ export function tensor(
     dtype ??= allBooleans(values) ? 'bool' : 'float32';
     raw = encode(dtype, flat);
   }
-  const dims = shape === undefined ? found : checkShape(shape, op);
+  const dims = checkShape(shape === undefined ? found : shape, op);
   if (sizeOf(dims) !== raw.length)
     throw new ShapeError(`${raw.length} values do not fill ${show(dims, dtype)} (${sizeOf(dims)} elements)`, {
       op,
+      hint: 'give a shape of as many elements, or none',
     });
   const runtime = options.runtime ?? currentRuntime();
+  if (!(runtime instanceof Runtime))
+    throw new ArgumentError(`runtime is ${describe(runtime)}`, { op, hint: 'make one with new Runtime()' });
   return new Tensor(spec(dims, dtype), { runtime, buffer: runtime.upload(raw) });
 }
 
@@ -232,6 +245,7 @@ function flatten(values: NestedArray, into: number[]): Shape {
   if (!Array.isArray(values))
     throw new ArgumentError(`expected numbers, nested arrays or a typed array but got ${describe(values)}`, {
       op: 'tensor',
+      hint: 'for example tensor([[1, 2], [3, 4]])',
     });
   let inner: Shape | undefined;
   for (const item of values) {
@@ -240,6 +254,7 @@ function flatten(values: NestedArray, into: number[]): Shape {
     if (`${inner}` !== `${shape}` || inner.length !== shape.length)
       throw new ShapeError(`ragged nesting: one row is ${show(inner)}, another ${show(shape)}`, {
         op: 'tensor',
+        hint: 'rows are equally long: pad them',
       });
   }
   return [values.length, ...(inner ?? [])];
