@@ -7,6 +7,7 @@ import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { duration, textTable } from '../src/report/table.js';
 import { Runtime } from '../src/runtime/runtime.js';
 import { bind, check } from './lib/bounds.js';
+import { busyCores } from './lib/busy.js';
 import { cpuCeilings } from './lib/ceilings.js';
 import { CHAIN, chain } from './lib/chain.js';
 import { type Comparison, comparisons } from './lib/comparisons.js';
@@ -45,7 +46,7 @@ async function main(options: Options): Promise<number> {
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}`);
   const peers = await openPeers();
   const runtime = new Runtime({ device: 'none', route: 'cpu' });
-  const figures: Figure[] = [];
+  const figures: Figure[] = [await busyCores()];
   const wanted = (name: string) => options.ops.length === 0 || options.ops.includes(name);
   try {
     const anchor = peers.get('oneDNN');

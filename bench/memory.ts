@@ -13,6 +13,7 @@ import { duration } from '../src/report/table.js';
 import type { Caps } from '../src/runtime/binding.js';
 import { Runtime } from '../src/runtime/runtime.js';
 import { bind, check } from './lib/bounds.js';
+import { busyCores } from './lib/busy.js';
 import { findDevices } from './lib/devices.js';
 import { type Common, command, run } from './lib/options.js';
 import { watchStalls } from './lib/stalls.js';
@@ -42,7 +43,7 @@ async function main(options: Options): Promise<number> {
   const about = machine(devices.map((d) => d.name));
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}: ${blocks} blocks of ${OPS} ops`);
   if (devices.length === 0) console.log(`No Vulkan device: ${reason}`);
-  const figures: Figure[] = [];
+  const figures: Figure[] = [await busyCores()];
   for (const device of [null, ...devices.slice(0, 1)]) figures.push(...(await train(device, blocks)));
   const open = bind('memory', figures).filter((o) => devices.length > 0 || !o.startsWith('vulkan'));
   const good = check(figures, open);
@@ -62,11 +63,11 @@ async function train(device: Caps | null, blocks: number): Promise<Figure[]> {
     let loss = await step(model);
     for (let i = 1; i < SETTLED; i++) await step(model);
     const before = await measureMemory(runtime);
-    const stalls = watchStalls();
+    const stalls = await watchStalls();
     const start = performance.now();
     for (let i = SETTLED; i < blocks; i++) loss = await step(model);
     const seconds = (performance.now() - start) / 1e3;
-    const stall = stalls.stop();
+    const stall = await stalls.stop();
     const after = await measureMemory(runtime);
     if (!Number.isFinite(loss)) throw new Error(`the blocks gave a loss of ${loss}`);
     model.dispose();
@@ -74,13 +75,15 @@ async function train(device: Caps | null, blocks: number): Promise<Figure[]> {
     console.log(
       `${device?.name ?? 'CPU'}: ${duration(seconds / (blocks - SETTLED))} a block, ` +
         `${before.rss.toFixed(0)} MiB resident after ${SETTLED} blocks, ${after.rss.toFixed(0)} at the end; ` +
-        `event loop: longest stall ${duration(stall.longest)}, 99.9 % below ${duration(stall.high)}`,
+        `event loop: longest stall ${duration(stall.longest)}, 99.9 % below ${duration(stall.high)}; ` +
+        `a process beside us that does nothing: ${duration(stall.idle)}`,
     );
     return [
       { name, metric: 'growth of pooled and live bytes', value: after.pools - before.pools, unit: 'bytes' },
       { name, metric: 'growth of tensors', value: after.tensors - before.tensors, unit: '' },
       { name, metric: 'growth of resident memory', value: after.rss - before.rss, unit: 'MiB' },
       { name, metric: 'longest stall of the event loop', value: stall.longest * 1e3, unit: 'ms' },
+      { name, metric: 'longest stall of an idle process beside us', value: stall.idle * 1e3, unit: 'ms' },
       { name, metric: 'block', value: (seconds / (blocks - SETTLED)) * 1e6, unit: 'µs' },
     ];
   } finally {

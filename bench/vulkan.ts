@@ -15,6 +15,7 @@ import type { Caps } from '../src/runtime/binding.js';
 import { packageRoot } from '../src/runtime/load.js';
 import { Runtime } from '../src/runtime/runtime.js';
 import { bind, check } from './lib/bounds.js';
+import { busyCores } from './lib/busy.js';
 import { type Case, cases } from './lib/cases.js';
 import { type Ceilings, cpuCeilings } from './lib/ceilings.js';
 import { findDevices, slug } from './lib/devices.js';
@@ -59,11 +60,13 @@ async function main(options: Options): Promise<number> {
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}`);
   if (devices.length === 0) console.log(`\nNo Vulkan device: ${reason}.\nThe CPU alone:`);
 
+  const busy = await busyCores();
   const ceilings = await measureCeilings(options.sizes);
   const all: Figure[] = [];
   let good = true;
   for (const device of devices.length > 0 ? devices : [null]) {
     const found = await onDevice(device, walk, ceilings, effort);
+    found.figures.unshift(busy);
     print(found, walk, device);
     await save(found, device, about, options.out);
     const open = bind('vulkan', found.figures, device?.name);
