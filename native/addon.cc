@@ -71,6 +71,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
     o.host_budget = static_cast<uint64_t>(number(options, "hostBudget"));
     o.device_budget = static_cast<uint64_t>(number(options, "deviceBudget"));
     o.cache_folder = text(options, "cacheFolder");
+    o.version = text(options, "version");
     o.warn = [channel = channel_](const std::string& message) {
       auto* m = new Message;
       m->warning = message;

@@ -30,6 +30,7 @@ struct ExecutorOptions {
   int threads = 1;
   uint64_t host_budget = 0, device_budget = 0;
   std::string cache_folder;
+  std::string version;  // of the package: what was learnt under another one does not count
   std::function<void(const std::string&)> warn;  // called on the executor thread
 };
 

@@ -5,9 +5,9 @@
 namespace attn::engine {
 namespace {
 
-RouteKey key_of(const vulkan::Caps* caps, int threads) {
+RouteKey key_of(const vulkan::Caps* caps, const std::string& version, int threads) {
   RouteKey key;
-  key.kernels = kernel_hash();
+  key.kernels = kernel_hash(version);
   key.cpu = cpu_model();
   key.threads = static_cast<unsigned>(threads);
   if (caps) {
@@ -25,21 +25,23 @@ DType dtype_of(const std::string& name) {
 
 }  // namespace
 
-std::string kernel_hash() {
+std::string kernel_hash(const std::string& version) {
   KernelHash hash;
+  hash.add(version);
   for (const auto& shader : vulkan::shaders()) hash.add(shader.name).add(shader.words);
   for (const auto& name : cpu::kernel_names()) hash.add(name);
   return hash.hex();
 }
 
-Router::Router(const vulkan::Caps* caps, const std::string& cache_folder, int threads,
-               std::function<void(const std::string&)> warn)
+Router::Router(const vulkan::Caps* caps, const std::string& cache_folder, const std::string& version,
+               int threads, std::function<void(const std::string&)> warn)
     : caps_(caps),
       warn_(std::move(warn)),
       model_(!caps || caps->type == "cpu"),
-      store_(caps ? cache_folder : std::string(), key_of(caps, threads)) {
+      store_(caps ? cache_folder : std::string(), key_of(caps, version, threads)) {
   RouteLoad load = store_.load();
   if (!load.warning.empty() && warn_) warn_(load.warning);
+  data_.version = version;
   if (!load.data) return;
   data_ = std::move(*load.data);
   if (!data_.calibration.rates.empty()) model_.calibrate(data_.calibration);

@@ -19,7 +19,7 @@ enum class Route : uint8_t { automatic, cpu, gpu };
 class Router {
  public:
   // `caps` null: no device, everything on the CPU, nothing stored.
-  Router(const vulkan::Caps* caps, const std::string& cache_folder, int threads,
+  Router(const vulkan::Caps* caps, const std::string& cache_folder, const std::string& version, int threads,
          std::function<void(const std::string&)> warn);
   ~Router() { save(); }
 
@@ -78,7 +78,7 @@ class Router {
   std::vector<Side> chosen_;
 };
 
-// Hash of every kernel of this build: SPIR-V words and CPU kernel names.
-std::string kernel_hash();
+// Hash of every kernel of this build: package version, SPIR-V words and CPU kernel names.
+std::string kernel_hash(const std::string& version);
 
 }  // namespace attn::engine

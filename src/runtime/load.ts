@@ -53,6 +53,9 @@ export function packageRoot(): string {
   }
 }
 
+export const packageVersion = (): string =>
+  JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
+
 function tryLoad(path: string): { addon: unknown } | { reason: string } {
   if (!existsSync(path)) return { reason: 'no such file' };
   try {

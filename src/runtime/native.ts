@@ -10,6 +10,8 @@ export interface EngineOptions {
   hostBudget: number;
   deviceBudget: number;
   cacheFolder: string;
+  /** Of the package: calibration and self-tests of another one do not count. */
+  version: string;
   onWarning(message: string): void;
 }
 

@@ -8,6 +8,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Caps, Prepared } from './binding.js';
 import { ArgumentError, DeviceError, DisposedError, fromNative, OutOfMemoryError } from './errors.js';
+import { packageVersion } from './load.js';
 import { log } from './log.js';
 import {
   type EngineStats,
@@ -98,6 +99,7 @@ export class Runtime {
         hostBudget: checkNumber('hostBudget', hostBudget, 0, 2 ** 50),
         deviceBudget: checkNumber('deviceBudget', deviceBudget, 0, 2 ** 50),
         cacheFolder: options.cacheFolder ?? cacheFolder(),
+        version: packageVersion(),
         onWarning: (message) => log('warn', message),
       });
     } catch (error) {
