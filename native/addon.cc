@@ -1,179 +1,32 @@
 // The whole surface between JavaScript and the engine. No function here is named after an op: ops are
 // descriptions that arrive through prepare() and numbers that arrive in instruction blocks.
 //
-// Threads: everything here runs on the JavaScript thread of its environment, except the closures handed to the
-// executor, which touch no Node-API object but through the thread-safe function.
+// Threads: everything here runs on the JavaScript thread of its environment, except the closures handed to
+// the executor, which touch no Node-API object but through the thread-safe function.
 #include <napi.h>
 
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "cpu/kernel.h"
 #include "engine/cpu_info.h"
 #include "engine/executor.h"
 #include "engine/self_test.h"
+#include "node/values.h"
 
 namespace {
 
 using namespace attn;
-using engine::Submission;
+using namespace attn::node;
 using engine::Executor;
-
-// ---------------------------------------------------------------- errors and plain values
-
-Napi::Error to_js(Napi::Env env, const Error& error) {
-  auto js = Napi::Error::New(env, error.what());
-  js.Set("code", error.code);
-  if (!error.op.empty()) js.Set("op", error.op);
-  if (!error.hint.empty()) js.Set("hint", error.hint);
-  return js;
-}
-
-// Runs `body`, raising what the engine throws as a JavaScript error with its code.
-template <class F>
-auto guarded(Napi::Env env, F&& body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const Error& error) {
-    throw to_js(env, error);
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw to_js(env, Error("ATTN_INTERNAL", error.what()));
-  }
-}
-
-Napi::Array strings(Napi::Env env, const std::vector<std::string>& values) {
-  auto array = Napi::Array::New(env, values.size());
-  for (size_t i = 0; i < values.size(); i++) array.Set(static_cast<uint32_t>(i), values[i]);
-  return array;
-}
-
-double number(const Napi::Object& from, const char* key, double otherwise = 0) {
-  const Napi::Value v = from.Get(key);
-  return v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : otherwise;
-}
-
-std::string text(const Napi::Object& from, const char* key) {
-  const Napi::Value v = from.Get(key);
-  return v.IsString() ? v.As<Napi::String>().Utf8Value() : std::string();
-}
-
-template <class T>
-std::vector<T> numbers(const Napi::Value& value) {
-  std::vector<T> out;
-  if (!value.IsArray()) return out;
-  const auto array = value.As<Napi::Array>();
-  out.reserve(array.Length());
-  for (uint32_t i = 0; i < array.Length(); i++)
-    out.push_back(static_cast<T>(array.Get(i).As<Napi::Number>().DoubleValue()));
-  return out;
-}
-
-Napi::Object to_js(Napi::Env env, const vulkan::Caps& c) {
-  auto o = Napi::Object::New(env);
-  const auto triple = [&](const uint32_t (&v)[3]) {
-    auto a = Napi::Array::New(env, 3);
-    for (uint32_t i = 0; i < 3; i++) a.Set(i, v[i]);
-    return a;
-  };
-  o.Set("index", c.index);
-  o.Set("name", c.name);
-  o.Set("type", c.type);
-  o.Set("vendorId", c.vendor_id);
-  o.Set("deviceId", c.device_id);
-  o.Set("driverName", c.driver_name);
-  o.Set("driverInfo", c.driver_info);
-  o.Set("driverVersion", c.driver_version);
-  o.Set("apiVersion", c.api_version);
-  o.Set("uuid", c.uuid);
-  o.Set("subgroupSize", c.subgroup_size);
-  o.Set("subgroupMin", c.subgroup_min);
-  o.Set("subgroupMax", c.subgroup_max);
-  o.Set("subgroupOps", strings(env, c.subgroup_ops));
-  o.Set("maxInvocations", c.max_invocations);
-  o.Set("maxGroupSize", triple(c.max_group_size));
-  o.Set("maxGroupCount", triple(c.max_group_count));
-  o.Set("sharedBytes", c.shared_bytes);
-  o.Set("maxBindingBytes", static_cast<double>(c.max_binding_bytes));
-  o.Set("maxBindings", c.max_bindings);
-  o.Set("maxPushBytes", c.max_push_bytes);
-  o.Set("offsetAlignment", static_cast<double>(c.offset_alignment));
-  o.Set("maxAllocationBytes", static_cast<double>(c.max_allocation_bytes));
-  o.Set("heapBytes", static_cast<double>(c.heap_bytes));
-  o.Set("unified", c.unified);
-  o.Set("float16", c.float16);
-  o.Set("storage16", c.storage16);
-  o.Set("timelineSemaphore", c.timeline_semaphore);
-  o.Set("cooperativeMatrix", c.cooperative_matrix);
-  o.Set("timestampPeriodNs", c.timestamp_period_ns);
-  o.Set("unusable", c.unusable);
-  return o;
-}
-
-std::vector<engine::OperandInfo> operand_infos(const Napi::Value& value) {
-  std::vector<engine::OperandInfo> out;
-  const auto array = value.As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); i++) {
-    const auto o = array.Get(i).As<Napi::Object>();
-    out.push_back({static_cast<uint64_t>(number(o, "bytes")), static_cast<DType>(number(o, "dtype")),
-                   number(o, "low"), number(o, "high")});
-  }
-  return out;
-}
-
-engine::Prepared prepared_from(const Napi::Object& o) {
-  engine::Prepared p;
-  p.op = text(o, "op");
-  p.problem = text(o, "problem");
-  p.dtype = text(o, "dtype");
-  p.inputs = operand_infos(o.Get("inputs"));
-  p.outputs = operand_infos(o.Get("outputs"));
-  const auto cpu = o.Get("cpu").As<Napi::Object>();
-  p.kernel = text(cpu, "kernel");
-  p.attrs = numbers<double>(cpu.Get("attrs"));
-  const auto cost = o.Get("cost").As<Napi::Object>();
-  p.family = text(cost, "family");
-  p.flops = number(cost, "flops");
-  p.bytes = number(cost, "bytes");
-  p.probe = static_cast<int32_t>(number(o, "probe", -1));
-  p.probe_tolerance = number(o, "probeTolerance");
-  const auto gpu = o.Get("gpu").As<Napi::Object>();
-  p.gpu_reason = text(gpu, "reason");
-  if (!p.gpu_reason.empty()) return p;
-  p.variant = text(gpu, "variant");
-  p.scratch = numbers<uint64_t>(gpu.Get("scratch"));
-  const auto dispatches = gpu.Get("dispatches").As<Napi::Array>();
-  for (uint32_t i = 0; i < dispatches.Length(); i++) {
-    const auto d = dispatches.Get(i).As<Napi::Object>();
-    engine::PlannedDispatch out;
-    out.shader = text(d, "shader");
-    // Negative integers arrive as their two's complement.
-    for (const int64_t w : numbers<int64_t>(d.Get("spec"))) out.spec.push_back(static_cast<uint32_t>(w));
-    for (const int64_t w : numbers<int64_t>(d.Get("push"))) out.push.push_back(static_cast<uint32_t>(w));
-    out.groups = static_cast<uint64_t>(number(d, "groups"));
-    const auto binds = d.Get("binds").As<Napi::Array>();
-    for (uint32_t k = 0; k < binds.Length(); k++) {
-      const auto b = binds.Get(k).As<Napi::Object>();
-      const auto operand = static_cast<uint32_t>(number(b, "operand"));
-      const Napi::Value write = b.Get("write");
-      out.binds.push_back({.operand = operand,
-                           .offset = static_cast<uint64_t>(number(b, "offset")),
-                           .bytes = static_cast<uint64_t>(number(b, "bytes")),
-                           .whole = !b.Get("bytes").IsNumber(),
-                           .write = write.IsBoolean() ? write.As<Napi::Boolean>().Value()
-                                                      : operand >= p.inputs.size()});
-    }
-    p.dispatches.push_back(std::move(out));
-  }
-  return p;
-}
+using engine::Submission;
 
 // ---------------------------------------------------------------- messages from the executor thread
 
 struct Message {
-  std::unique_ptr<Napi::Promise::Deferred> deferred;          // null: a warning
+  std::unique_ptr<Napi::Promise::Deferred> deferred;       // null: a warning
   std::vector<Napi::Reference<Napi::TypedArray>> targets;  // kept alive until the reads are done
   std::unique_ptr<Error> error;
   std::string warning;
@@ -182,22 +35,24 @@ struct Message {
 class Engine;
 void deliver(Napi::Env env, Napi::Function on_warning, Engine* engine, Message* message);
 using Channel = Napi::TypedThreadSafeFunction<Engine, Message, deliver>;
+// The engines of one environment that run: shutDown() ends them all.
+std::set<Engine*>& running(Napi::Env env);
 
 // ---------------------------------------------------------------- the engine object
 
 class Engine : public Napi::ObjectWrap<Engine> {
  public:
   static Napi::Function constructor(Napi::Env env) {
-    return DefineClass(env, "Engine",
-                       {InstanceMethod<&Engine::caps>("caps"), InstanceMethod<&Engine::prepare>("prepare"),
-                        InstanceMethod<&Engine::upload>("upload"), InstanceMethod<&Engine::submit>("submit"),
-                        InstanceMethod<&Engine::submit_sync>("submitSync"),
-                        InstanceMethod<&Engine::stats>("stats"), InstanceMethod<&Engine::trim>("trim"),
-                        InstanceMethod<&Engine::calibrate>("calibrate"),
-                        InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::routing>("routing"),
-                        InstanceMethod<&Engine::set_route>("setRoute"),
-                        InstanceMethod<&Engine::take_messages>("takeMessages"),
-                        InstanceMethod<&Engine::dispose>("dispose")});
+    return DefineClass(
+        env, "Engine",
+        {InstanceMethod<&Engine::caps>("caps"), InstanceMethod<&Engine::prepare>("prepare"),
+         InstanceMethod<&Engine::upload>("upload"), InstanceMethod<&Engine::submit>("submit"),
+         InstanceMethod<&Engine::submit_sync>("submitSync"), InstanceMethod<&Engine::stats>("stats"),
+         InstanceMethod<&Engine::trim>("trim"), InstanceMethod<&Engine::calibrate>("calibrate"),
+         InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::routing>("routing"),
+         InstanceMethod<&Engine::set_route>("setRoute"),
+         InstanceMethod<&Engine::take_messages>("takeMessages"),
+         InstanceMethod<&Engine::dispose>("dispose")});
   }
 
   explicit Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) {
@@ -205,6 +60,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
     const auto options = info[0].As<Napi::Object>();
     channel_ = Channel::New(env, options.Get("onWarning").As<Napi::Function>(), "attn-vk", 0, 1, this);
     channel_.Unref(env);
+    running(env).insert(this);
     // Cleanup hooks run last in, first out: the executor is joined before the channel is torn down.
     napi_add_env_cleanup_hook(env, &Engine::on_exit, this);
     engine::ExecutorOptions o;
@@ -233,6 +89,13 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
   ~Engine() override { close(Env()); }
 
+  void close(Napi::Env env) {
+    if (!open_) return;
+    running(env).erase(this);
+    napi_remove_env_cleanup_hook(env, &Engine::on_exit, this);
+    shut_down();
+  }
+
   void finished(Napi::Env env) {
     if (--pending_ > 0) return;
     if (open_) channel_.Unref(env);
@@ -246,11 +109,6 @@ class Engine : public Napi::ObjectWrap<Engine> {
     if (route == "cpu") return engine::Route::cpu;
     if (route == "gpu") return engine::Route::gpu;
     return engine::Route::automatic;
-  }
-
-  void close(Napi::Env env) {
-    if (open_) napi_remove_env_cleanup_hook(env, &Engine::on_exit, this);
-    shut_down();
   }
 
   void shut_down() {
@@ -267,7 +125,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
     return *executor_;
   }
 
-  // A promise, and the closure that settles it from the executor thread. While it is open the process stays alive.
+  // A promise, and the closure that settles it from the executor thread. While it is open the process stays
+  // alive.
   std::pair<Napi::Value, std::function<void(const Error*)>> promise_for(
       Napi::Env env, std::vector<Napi::Reference<Napi::TypedArray>> kept) {
     auto* message = new Message;
@@ -279,8 +138,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
     }
     return {message->deferred->Promise(), [channel = channel_, message](const Error* error) {
               if (error) message->error = std::make_unique<Error>(*error);
-              // When the channel is closing, the environment is going away and nobody waits: the message leaks
-              // with it, for its references may be released on the JavaScript thread alone.
+              // When the channel is closing, the environment is going away and nobody waits: the message
+              // leaks with it, for its references may be released on the JavaScript thread alone.
               channel.NonBlockingCall(message);
             }};
   }
@@ -326,14 +185,16 @@ class Engine : public Napi::ObjectWrap<Engine> {
       const uint64_t bytes = array.ByteLength();
       const auto block = executor(info.Env()).pool().allocate(bytes);
       if (bytes > 0)
-        std::memcpy(block.data, static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), bytes);
+        std::memcpy(block.data, static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+                    bytes);
       uploads_.push_back({block, bytes});
       return Napi::Number::New(info.Env(), static_cast<double>(uploads_.size() - 1));
     });
   }
 
   // (words: Int32Array, count, targets: TypedArray[] | undefined, barrier, externalDelta)
-  Submission submission_from(const Napi::CallbackInfo& info, std::vector<Napi::Reference<Napi::TypedArray>>* keep) {
+  Submission submission_from(const Napi::CallbackInfo& info,
+                             std::vector<Napi::Reference<Napi::TypedArray>>* keep) {
     const auto words = info[0].As<Napi::Int32Array>();
     const auto count = info[1].As<Napi::Number>().Int64Value();
     Submission submission;
@@ -346,8 +207,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
       const auto targets = info[2].As<Napi::Array>();
       for (uint32_t i = 0; i < targets.Length(); i++) {
         const auto target = targets.Get(i).As<Napi::TypedArray>();
-        submission.targets.push_back({static_cast<char*>(target.ArrayBuffer().Data()) + target.ByteOffset(),
-                                 target.ByteLength()});
+        submission.targets.push_back(
+            {static_cast<char*>(target.ArrayBuffer().Data()) + target.ByteOffset(), target.ByteLength()});
         if (keep) keep->push_back(Napi::Persistent(target));
       }
     }
@@ -410,30 +271,10 @@ class Engine : public Napi::ObjectWrap<Engine> {
       });
       set("buffers", buffers);
       if (has_device) {
-        auto d = Napi::Object::New(env);
-        const auto set_device = [&](const char* key, uint64_t value) { d.Set(key, static_cast<double>(value)); };
-        set_device("live", device.live_bytes);
-        set_device("peak", device.peak_bytes);
-        set_device("pooled", device.pooled_bytes);
-        set_device("slabs", device.slab_bytes);
-        set_device("dispatches", device.dispatches);
-        set_device("barriers", device.barriers);
-        set_device("submits", device.submits);
-        set_device("pipelines", device.pipelines);
-        set_device("uploaded", device.bytes_uploaded);
-        set_device("downloaded", device.bytes_downloaded);
-        out.Set("device", d);
+        out.Set("device", to_js(env, device));
       }
     }
-    const auto pool = executor.pool().stats();
-    auto host = Napi::Object::New(env);
-    const auto set_host = [&](const char* key, uint64_t value) { host.Set(key, static_cast<double>(value)); };
-    set_host("live", pool.live);
-    set_host("peak", pool.peak);
-    set_host("pooled", pool.pooled);
-    set_host("budget", pool.budget);
-    set_host("allocations", pool.allocations);
-    out.Set("host", host);
+    out.Set("host", to_js(env, executor.pool().stats()));
     set("blocks", executor.counters().blocks);
     set("opsCpu", executor.counters().ops_cpu);
     set("opsGpu", executor.counters().ops_gpu);
@@ -487,20 +328,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
       rows = executor.router().explained();
       executor.router().explain(on);
     });
-    auto out = Napi::Array::New(env, rows.size());
-    for (uint32_t i = 0; i < rows.size(); i++) {
-      auto o = Napi::Object::New(env);
-      o.Set("op", rows[i].op);
-      o.Set("problem", rows[i].problem);
-      o.Set("cpu", rows[i].cpu);
-      o.Set("gpu", rows[i].gpu);
-      o.Set("transfer", rows[i].transfer);
-      o.Set("side", name_of(rows[i].side));
-      o.Set("source", name_of(rows[i].source));
-      o.Set("reason", rows[i].reason);
-      out.Set(i, o);
-    }
-    return out;
+    return to_js(env, rows);
   }
 
   Napi::Value routing(const Napi::CallbackInfo& info) {
@@ -523,7 +351,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
   Napi::Value set_route(const Napi::CallbackInfo& info) {
     Executor& executor = this->executor(info.Env());
-    executor.post([&executor, route = parse_route(info[0].As<Napi::String>())] { executor.set_route(route); });
+    executor.post(
+        [&executor, route = parse_route(info[0].As<Napi::String>())] { executor.set_route(route); });
     return info.Env().Undefined();
   }
 
@@ -554,15 +383,20 @@ void deliver(Napi::Env env, Napi::Function on_warning, Engine* engine, Message* 
   const std::unique_ptr<Message> owned(message);
   if (!env) return;
   Napi::HandleScope scope(env);
-  if (!owned->deferred) {
-    on_warning.Call({Napi::String::New(env, owned->warning)});
-    return;
+  try {
+    if (!owned->deferred) {
+      on_warning.Call({Napi::String::New(env, owned->warning)});
+      return;
+    }
+    engine->finished(env);
+    if (owned->error)
+      owned->deferred->Reject(to_js(env, *owned->error).Value());
+    else
+      owned->deferred->Resolve(env.Undefined());
+  } catch (const Napi::Error& error) {
+    // A worker that is being terminated runs no JavaScript; otherwise it is what the logger threw.
+    error.ThrowAsJavaScriptException();
   }
-  engine->finished(env);
-  if (owned->error)
-    owned->deferred->Reject(to_js(env, *owned->error).Value());
-  else
-    owned->deferred->Resolve(env.Undefined());
 }
 
 // ---------------------------------------------------------------- the module
@@ -570,41 +404,31 @@ void deliver(Napi::Env env, Napi::Function on_warning, Engine* engine, Message* 
 Napi::Value survey(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const vulkan::Survey s = vulkan::survey();
-  auto o = Napi::Object::New(env);
-  o.Set("loader", s.loader);
-  o.Set("loaderPath", s.loader_path);
-  o.Set("loaderVersion", s.loader_version);
-  o.Set("loaderError", s.loader_error);
-  o.Set("drivers", strings(env, s.drivers));
-  o.Set("layers", strings(env, s.layers));
-  o.Set("attempts", strings(env, s.attempts));
-  auto devices = Napi::Array::New(env, s.devices.size());
-  for (size_t i = 0; i < s.devices.size(); i++) devices.Set(static_cast<uint32_t>(i), to_js(env, s.devices[i]));
-  o.Set("devices", devices);
-  return o;
+  return to_js(env, s);
 }
 
 Napi::Value cpu_info(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const engine::CpuInfo c = engine::cpu_info();
-  auto o = Napi::Object::New(env);
-  o.Set("model", c.model);
-  o.Set("features", strings(env, c.features));
-  o.Set("cores", c.cores);
-  o.Set("memoryBytes", static_cast<double>(c.memory_bytes));
-  o.Set("kernels", strings(env, cpu::kernel_names()));
-  return o;
+  return to_js(env, engine::cpu_info());
 }
 
 class Addon : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports) {
-    DefineAddon(exports, {InstanceValue("Engine", Engine::constructor(env)),
-                          InstanceMethod<&Addon::survey_>("survey"),
-                          InstanceMethod<&Addon::cpu_info_>("cpuInfo")});
+    DefineAddon(
+        exports,
+        {InstanceValue("Engine", Engine::constructor(env)), InstanceMethod<&Addon::survey_>("survey"),
+         InstanceMethod<&Addon::cpu_info_>("cpuInfo"), InstanceMethod<&Addon::shut_down>("shutDown")});
   }
 
+  std::set<Engine*> running;
+
  private:
+  // process.exit() runs no cleanup hooks, but the destructors of the libraries that the executors use.
+  Napi::Value shut_down(const Napi::CallbackInfo& info) {
+    for (Engine* engine : std::set<Engine*>(running)) engine->close(info.Env());
+    return info.Env().Undefined();
+  }
   Napi::Value survey_(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] { return survey(info); });
   }
@@ -612,6 +436,8 @@ class Addon : public Napi::Addon<Addon> {
     return guarded(info.Env(), [&] { return cpu_info(info); });
   }
 };
+
+std::set<Engine*>& running(Napi::Env env) { return env.GetInstanceData<Addon>()->running; }
 
 }  // namespace
 

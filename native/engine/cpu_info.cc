@@ -24,7 +24,8 @@ CpuInfo cpu_info() {
   }
   std::istringstream words(flags);
   for (std::string word; words >> word;)
-    if (word.starts_with("avx") || word == "fma" || word == "f16c" || word == "sse4_2" || word.starts_with("amx"))
+    if (word.starts_with("avx") || word == "fma" || word == "f16c" || word == "sse4_2" ||
+        word.starts_with("amx"))
       info.features.push_back(word);
   return info;
 }

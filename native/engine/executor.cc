@@ -17,7 +17,8 @@ std::shared_ptr<const Error> describe_failure(const std::string& op) {
   } catch (const Error& e) {
     auto copy = std::make_shared<Error>(e);
     if (copy->op.empty()) copy->op = op;
-    if (copy->hint.empty() && copy->code == "ATTN_OUT_OF_MEMORY") copy->hint = "dispose tensors or use smaller batches";
+    if (copy->hint.empty() && copy->code == "ATTN_OUT_OF_MEMORY")
+      copy->hint = "dispose tensors or use smaller batches";
     return copy;
   } catch (const std::bad_alloc&) {
     auto error = std::make_shared<Error>("ATTN_OUT_OF_MEMORY", "the system refused host memory");
@@ -31,7 +32,8 @@ std::shared_ptr<const Error> describe_failure(const std::string& op) {
 }
 
 std::shared_ptr<const Error> disposed() {
-  return std::make_shared<Error>("ATTN_DISPOSED", "the runtime was disposed", "await what it runs before its end");
+  return std::make_shared<Error>("ATTN_DISPOSED", "the runtime was disposed",
+                                 "await what it runs before its end");
 }
 
 }  // namespace
@@ -105,7 +107,8 @@ void Executor::run(Submission& submission) {
   } else {
     run_block(submission, failure);
     if (submission.barrier && !failure) failure = std::exchange(unread_failure_, nullptr);
-    if (!submission.finished && failure && !unread_failure_) unread_failure_ = failure;  // nobody awaits the block
+    if (!submission.finished && failure && !unread_failure_)
+      unread_failure_ = failure;  // nobody awaits the block
   }
   if (submission.finished) submission.finished(failure.get());
 }
@@ -173,7 +176,8 @@ void Executor::execute(const Instruction& instruction, Side side, Submission& su
 }
 
 void Executor::release_after(const Instruction& instruction) {
-  for (int32_t f = instruction.frees; f >= 0; f = program_.freed[f].next) buffers_.release(program_.freed[f].buffer);
+  for (int32_t f = instruction.frees; f >= 0; f = program_.freed[f].next)
+    buffers_.release(program_.freed[f].buffer);
 }
 
 void Executor::read(int32_t id, const ReadTarget& target) {
@@ -231,8 +235,8 @@ void Executor::note_gpu_op(Prepared& p) {
   interval_.push_back(&p);
 }
 
-// What a batch of GPU ops took, shared out in proportion to the estimates: the model learns from what ran without
-// a time stamp around every launch. Batches that held anything else teach nothing.
+// What a batch of GPU ops took, shared out in proportion to the estimates: the model learns from what ran
+// without a time stamp around every launch. Batches that held anything else teach nothing.
 void Executor::end_gpu_interval(bool finished) {
   if (interval_.empty()) return;
   if (finished && interval_clean_) {
@@ -273,7 +277,8 @@ void Executor::run_on_cpu(Prepared& p, std::span<const int32_t> operands) {
   if (route_ == Route::automatic && device_ && router_.wants_timing(p, Side::cpu)) {
     const auto start = std::chrono::steady_clock::now();
     p.run({in_, out_});
-    router_.observe(p, Side::cpu, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    router_.observe(p, Side::cpu,
+                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   } else {
     p.run({in_, out_});
   }
@@ -315,9 +320,9 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
           continue;
         }
         vulkan::Memory* memory = memories_.at(b.operand);
-        const uint64_t padded = b.operand < p.inputs.size()    ? p.inputs[b.operand].bytes
-                                : b.operand < scratch_first    ? p.outputs[b.operand - p.inputs.size()].bytes
-                                                               : p.scratch[b.operand - scratch_first];
+        const uint64_t padded = b.operand < p.inputs.size() ? p.inputs[b.operand].bytes
+                                : b.operand < scratch_first ? p.outputs[b.operand - p.inputs.size()].bytes
+                                                            : p.scratch[b.operand - scratch_first];
         const uint64_t whole = std::max<uint64_t>(64, (padded + 63) / 64 * 64);
         bindings_.push_back({memory, b.offset, b.whole ? whole : b.bytes, b.write});
       }
@@ -377,8 +382,9 @@ void Executor::choose_sides() {
     if (!p) continue;
     if (sides_[i] == Side::gpu && !trusted(*p)) sides_[i] = Side::cpu;
     if (sides_[i] == Side::cpu && route_ == Route::gpu && !p->gpu_reason.empty())
-      warn_once("gpu:" + p->op + p->gpu_reason,
-                p->op + " (" + p->problem + ") runs on the CPU although the route is 'gpu': " + p->gpu_reason);
+      warn_once(
+          "gpu:" + p->op + p->gpu_reason,
+          p->op + " (" + p->problem + ") runs on the CPU although the route is 'gpu': " + p->gpu_reason);
   }
 }
 

@@ -23,7 +23,8 @@ inline uint16_t to_half(float x) {
   if (a < 0x1p-14f) return sign | static_cast<uint16_t>(std::nearbyint(a * 0x1p24f));
   int e;
   const float m = std::frexp(a, &e);  // a = m 2^e, m in [0.5, 1)
-  return static_cast<uint16_t>(sign | (((e + 14) << 10) + static_cast<int>(std::nearbyint((2 * m - 1) * 1024))));
+  return static_cast<uint16_t>(sign |
+                               (((e + 14) << 10) + static_cast<int>(std::nearbyint((2 * m - 1) * 1024))));
 }
 
 inline float from_half(uint16_t bits) {

@@ -32,8 +32,8 @@ uint32_t class_of(uint64_t bytes) {
 HostBlock HostPool::allocate(uint64_t bytes) {
   const auto refuse = [&](const PoolStats& now) {
     throw Error("ATTN_OUT_OF_MEMORY",
-                "host memory: requested " + std::to_string(bytes) + " bytes with " + std::to_string(now.live) +
-                    " in use of a budget of " + std::to_string(budget_),
+                "host memory: requested " + std::to_string(bytes) + " bytes with " +
+                    std::to_string(now.live) + " in use of a budget of " + std::to_string(budget_),
                 "dispose tensors, use scope(), or raise ATTN_VK_HOST_BUDGET (bytes)");
   };
   if (bytes > uint64_t{1} << 47) refuse(stats());  // beyond every size class
@@ -64,7 +64,8 @@ HostBlock HostPool::allocate(uint64_t bytes) {
     throw Error("ATTN_OUT_OF_MEMORY", "the system refused " + std::to_string(bytes) + " bytes of host memory",
                 "dispose tensors or use scope()");
   }
-  if (size >= kHuge) madvise(data, size, MADV_HUGEPAGE);  // fewer page faults and TLB misses in streaming kernels
+  if (size >= kHuge)
+    madvise(data, size, MADV_HUGEPAGE);  // fewer page faults and TLB misses in streaming kernels
   return {data, c};
 }
 
@@ -107,7 +108,8 @@ void HostPool::reset_peak() {
 }
 
 uint64_t host_memory_limit() {
-  uint64_t limit = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t limit =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     uint64_t value = 0;
     if (std::ifstream file(path); file >> value && value > 0) limit = std::min(limit, value);

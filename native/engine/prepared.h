@@ -41,7 +41,7 @@ struct Prepared {
   std::vector<OperandInfo> inputs, outputs;
   std::string kernel;
   std::vector<double> attrs;
-  cpu::Kernel run;  // made on first use
+  cpu::Kernel run;                  // made on first use
   std::string variant, gpu_reason;  // reason why the GPU cannot run it; empty when it can
   std::vector<PlannedDispatch> dispatches;
   std::vector<uint64_t> scratch;

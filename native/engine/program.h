@@ -4,11 +4,12 @@
 //   free    -1  buffer                          the last reference is gone
 //   adopt   -2  buffer  upload                  buffer takes the bytes of an upload
 //   read    -3  buffer  target                  buffer's bytes go to a read target
-//   forget  -4  prepared                        the prepared op will not be named again in this block; its number
+//   forget  -4  prepared                        the prepared op will not be named again in this block; its
+//   number
 //                                               may be given to another one from the next block on
 //
-// Frees are moved up to the last use before them, so a temporary lives exactly as long as it is needed however
-// late JavaScript drops it.
+// Frees are moved up to the last use before them, so a temporary lives exactly as long as it is needed
+// however late JavaScript drops it.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ struct Instruction {
   int32_t kind = 0;              // Word, or 0 for an op
   uint32_t argument = 0;         // upload or target index
   std::span<const int32_t> operands;
-  int32_t frees = -1;            // head of a list in Program::freed
+  int32_t frees = -1;  // head of a list in Program::freed
 };
 
 struct Freed {

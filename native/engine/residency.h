@@ -23,7 +23,8 @@ class Residency {
  public:
   Residency(HostPool& pool, vulkan::Device* device) : pool_(pool), device_(device) {}
 
-  // Grows the table as needed. Operands of the instruction that is running must be looked up after the last at().
+  // Grows the table as needed. Operands of the instruction that is running must be looked up after the last
+  // at().
   Buffer& at(int32_t id);
   size_t size() const { return table_.size(); }
 

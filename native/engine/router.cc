@@ -48,7 +48,8 @@ Router::Router(const vulkan::Caps* caps, const std::string& cache_folder, int th
 
 void Router::add(Prepared& p) {
   const Family family = family_of(p.family).value_or(Family::map);
-  p.work = model_.work(model_.key(p.op, family, dtype_of(p.dtype)), p.flops, p.bytes, caps_ && p.gpu_reason.empty());
+  p.work = model_.work(model_.key(p.op, family, dtype_of(p.dtype)), p.flops, p.bytes,
+                       caps_ && p.gpu_reason.empty());
 }
 
 void Router::calibrate(const Calibration& calibration) {
@@ -121,7 +122,8 @@ void Router::collect(const Program& program, Residency& residency) {
     }
     for (size_t k = 0; k < p.outputs.size(); k++)
       operands_.push_back(fresh(in.operands[p.inputs.size() + k], p.outputs[k].bytes, false));
-    nodes_.push_back({&p.work, first, static_cast<uint16_t>(p.inputs.size()), static_cast<uint16_t>(p.outputs.size())});
+    nodes_.push_back(
+        {&p.work, first, static_cast<uint16_t>(p.inputs.size()), static_cast<uint16_t>(p.outputs.size())});
     node_instruction_.push_back(static_cast<uint32_t>(i));
   }
 }
@@ -148,7 +150,9 @@ void Router::choose(const Program& program, Residency& residency, Route route, s
     labels.push_back({p.op, p.problem, p.gpu_reason});
   }
   const auto rows = attn::explain(block, model_, chosen_, labels,
-                                  route == Route::automatic ? "" : route == Route::cpu ? "cpu" : "gpu");
+                                  route == Route::automatic ? ""
+                                  : route == Route::cpu     ? "cpu"
+                                                            : "gpu");
   explained_.insert(explained_.end(), rows.begin(), rows.end());
 }
 

@@ -15,7 +15,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-
 // Deterministic values in [low, high]: the same on every run.
 void fill(void* data, const OperandInfo& info) {
   const size_t n = info.bytes / size_of(info.dtype);
@@ -25,23 +24,40 @@ void fill(void* data, const OperandInfo& info) {
     const double unit = static_cast<double>(state >> 11) * 0x1p-53;
     const double value = info.low + unit * (info.high - info.low);
     switch (info.dtype) {
-      case DType::f32: static_cast<float*>(data)[i] = static_cast<float>(value); break;
-      case DType::f16: static_cast<uint16_t*>(data)[i] = to_half(static_cast<float>(value)); break;
-      case DType::bf16: static_cast<uint16_t*>(data)[i] = to_bfloat(static_cast<float>(value)); break;
-      case DType::i32: static_cast<int32_t*>(data)[i] = static_cast<int32_t>(std::lround(value)); break;
-      case DType::u8: static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(std::clamp(value, 0.0, 255.0)); break;
-      case DType::boolean: static_cast<uint8_t*>(data)[i] = unit < 0.5; break;
+      case DType::f32:
+        static_cast<float*>(data)[i] = static_cast<float>(value);
+        break;
+      case DType::f16:
+        static_cast<uint16_t*>(data)[i] = to_half(static_cast<float>(value));
+        break;
+      case DType::bf16:
+        static_cast<uint16_t*>(data)[i] = to_bfloat(static_cast<float>(value));
+        break;
+      case DType::i32:
+        static_cast<int32_t*>(data)[i] = static_cast<int32_t>(std::lround(value));
+        break;
+      case DType::u8:
+        static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(std::clamp(value, 0.0, 255.0));
+        break;
+      case DType::boolean:
+        static_cast<uint8_t*>(data)[i] = unit < 0.5;
+        break;
     }
   }
 }
 
 double value_at(const void* data, DType dtype, size_t i) {
   switch (dtype) {
-    case DType::f32: return static_cast<const float*>(data)[i];
-    case DType::f16: return from_half(static_cast<const uint16_t*>(data)[i]);
-    case DType::bf16: return from_bfloat(static_cast<const uint16_t*>(data)[i]);
-    case DType::i32: return static_cast<const int32_t*>(data)[i];
-    default: return static_cast<const uint8_t*>(data)[i];
+    case DType::f32:
+      return static_cast<const float*>(data)[i];
+    case DType::f16:
+      return from_half(static_cast<const uint16_t*>(data)[i]);
+    case DType::bf16:
+      return from_bfloat(static_cast<const uint16_t*>(data)[i]);
+    case DType::i32:
+      return static_cast<const int32_t*>(data)[i];
+    default:
+      return static_cast<const uint8_t*>(data)[i];
   }
 }
 
@@ -50,7 +66,8 @@ class Trial {
  public:
   Trial(Executor& executor, Prepared& p) : executor_(executor), p_(p) {
     for (size_t i = 0; i < p.inputs.size() + p.outputs.size(); i++) ids_.push_back(static_cast<int32_t>(i));
-    for (size_t i = 0; i < p.inputs.size(); i++) fill(executor.buffers().create_on_host(ids_[i], p.inputs[i].bytes), p.inputs[i]);
+    for (size_t i = 0; i < p.inputs.size(); i++)
+      fill(executor.buffers().create_on_host(ids_[i], p.inputs[i].bytes), p.inputs[i]);
   }
   ~Trial() {
     for (const int32_t id : ids_) executor_.buffers().release(id);
@@ -61,6 +78,9 @@ class Trial {
     else
       executor_.run_on_cpu(p_, ids_);
   }
+  vulkan::Memory* output_memory(size_t i) {
+    return executor_.buffers().to_device(ids_[p_.inputs.size() + i]);
+  }
   const void* output(size_t i) { return executor_.buffers().to_host(ids_[p_.inputs.size() + i]); }
 
  private:
@@ -69,16 +89,16 @@ class Trial {
   std::vector<int32_t> ids_;
 };
 
-// Seconds of one run within a batch: the fastest of several batches, for noise only ever adds.
-double time_batches(double budget, const std::function<void(int)>& batch) {
+// Seconds of one run within a batch of about `length`: the fastest of several batches, for noise only ever
+// adds. Short batches let one of them slip between the stalls of a busy machine.
+double time_batches(double budget, double length, const std::function<void(int)>& batch) {
   batch(1);  // compiles, allocates
   const auto first = Clock::now();
   batch(1);
-  const double once = std::max(since(first), 1e-7);
-  const int runs = static_cast<int>(std::clamp(budget / 8 / once, 1.0, 64.0));
-  double best = std::numeric_limits<double>::infinity();
+  double best = std::max(since(first), 1e-8);
+  const int runs = static_cast<int>(std::clamp(length / best, 1.0, 64.0));
   const auto start = Clock::now();
-  for (int batches = 0; batches < 3 || (batches < 12 && since(start) < budget); batches++) {
+  for (int batches = 0; batches < 3 || (batches < 64 && since(start) < budget); batches++) {
     const auto begin = Clock::now();
     batch(runs);
     best = std::min(best, since(begin) / runs);
@@ -105,10 +125,11 @@ std::string self_test(Executor& executor, Prepared& p, double tolerance) {
       const size_t n = info.bytes / size_of(info.dtype);
       for (size_t k = 0; k < n; k++) {
         const double a = value_at(expected[i].data(), info.dtype, k), b = value_at(got, info.dtype, k);
-        if (std::abs(a - b) <= 2 * tolerance * std::max(1.0, std::abs(a)) || (std::isnan(a) && std::isnan(b)) || a == b)
+        if (std::abs(a - b) <= 2 * tolerance * std::max(1.0, std::abs(a)) ||
+            (std::isnan(a) && std::isnan(b)) || a == b)
           continue;
-        return p.problem + ": element " + std::to_string(k) + " is " + std::to_string(b) + " where the CPU gives " +
-               std::to_string(a);
+        return p.problem + ": element " + std::to_string(k) + " is " + std::to_string(b) +
+               " where the CPU gives " + std::to_string(a);
       }
     }
     return {};
@@ -121,52 +142,64 @@ std::string self_test(Executor& executor, Prepared& p, double tolerance) {
 }
 
 Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, double budget) {
+  constexpr double kCpuBatch = 2e-4,
+                   kGpuBatch = 2e-3;  // a GPU batch hides one submit and one wait in many launches
   Calibration result;
   vulkan::Device* device = executor.device();
-  const double share = budget / (2.0 * prepared.size() + 6);
-  for (const Side side : {Side::cpu, Side::gpu}) {
-    for (const int32_t id : prepared) {
-      Prepared& p = executor.prepared(id);
-      if (side == Side::gpu && (!device || !p.gpu_reason.empty() || !executor.trusted(p))) continue;
+  const auto start = Clock::now();
+  const double share = budget / (3.0 * prepared.size() + 6);
+
+  // Copies first: without them no choice is sound.
+  if (device) {
+    std::vector<char> host(4 << 20);
+    for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
+      vulkan::Memory* memory = device->allocate(bytes);
+      const auto size = static_cast<double>(bytes);
+      const double up = time_batches(share, kGpuBatch, [&](int runs) {
+        for (int i = 0; i < runs; i++) device->upload(memory, 0, host.data(), bytes);
+        device->finish();
+      });
+      const double down = time_batches(share, kGpuBatch, [&](int runs) {
+        for (int i = 0; i < runs; i++) device->download(memory, 0, host.data(), bytes);
+      });
+      result.transfers.push_back({Direction::upload, size, up});
+      result.transfers.push_back({Direction::download, size, down});
+      device->release(memory);
+    }
+  }
+
+  double back = 0;  // seconds from a launch to the host having seen its result, less the launch
+  for (const int32_t id : prepared) {
+    Prepared& p = executor.prepared(id);
+    for (const Side side : {Side::cpu, Side::gpu}) {
+      // Problems come in order of weight: past the budget the families that are left fall back to those
+      // measured.
+      if (since(start) > budget) break;
+      if (side == Side::gpu && (!device || !executor.trusted(p))) continue;
       Trial trial(executor, p);
-      const double seconds = time_batches(share, [&](int runs) {
+      const double seconds = time_batches(share, side == Side::cpu ? kCpuBatch : kGpuBatch, [&](int runs) {
         for (int i = 0; i < runs; i++) trial.run(side);
         if (side == Side::gpu) device->finish();
       });
-      result.rates.push_back({family_of(p.family).value_or(Family::map), p.work.dtype, side, p.flops, p.bytes, seconds});
+      result.rates.push_back(
+          {family_of(p.family).value_or(Family::map), p.work.dtype, side, p.flops, p.bytes, seconds});
       auto& launch = result.launch[static_cast<size_t>(side)];
       if (launch == 0 || seconds < launch) launch = seconds;
+      if (side == Side::gpu && back == 0) {
+        uint32_t word;
+        back = time_batches(share, kGpuBatch, [&](int runs) {
+          for (int i = 0; i < runs; i++) {
+            trial.run(side);
+            device->download(trial.output_memory(0), 0, &word, sizeof word);
+          }
+        });
+        back = std::max(back - seconds, 1e-7);
+      }
     }
   }
-  if (!device) return result;
-
-  // A download waits for what was submitted before it, so each one here follows the smallest op there is: that wait,
-  // less the op, is the latency of going back to the CPU.
-  Prepared* smallest = nullptr;
-  for (const int32_t id : prepared) {
-    Prepared& p = executor.prepared(id);
-    if (p.work.gpu_possible && (!smallest || p.bytes < smallest->bytes)) smallest = &p;
-  }
-  const double launch = result.launch[static_cast<size_t>(Side::gpu)];
-  std::vector<char> host(4 << 20);
-  for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
-    vulkan::Memory* memory = device->allocate(bytes);
-    result.transfers.push_back({Direction::upload, static_cast<double>(bytes), time_batches(share, [&](int runs) {
-                                  for (int i = 0; i < runs; i++) device->upload(memory, 0, host.data(), bytes);
-                                  device->finish();
-                                })});
-    if (smallest) {
-      Trial trial(executor, *smallest);
-      const double seconds = time_batches(share, [&](int runs) {
-        for (int i = 0; i < runs; i++) {
-          trial.run(Side::gpu);
-          device->download(memory, 0, host.data(), bytes);
-        }
-      });
-      result.transfers.push_back({Direction::download, static_cast<double>(bytes), std::max(seconds - launch, 1e-7)});
-    }
-    device->release(memory);
-  }
+  // Going back to the CPU waits for what was submitted, whatever the size.
+  for (auto& point : result.transfers)
+    if (point.direction == Direction::download) point.seconds += back;
   return result;
 }
 

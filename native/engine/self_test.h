@@ -11,7 +11,8 @@ namespace attn::engine {
 
 class Executor;
 
-// JavaScript numbers its buffers from here (src/runtime/runtime.ts); the numbers below are those of self-tests.
+// JavaScript numbers its buffers from here (src/runtime/runtime.ts); the numbers below are those of
+// self-tests.
 inline constexpr int32_t kReservedBuffers = 64;
 
 // Why the op's GPU plan disagrees with its CPU kernel, or cannot run; empty when they agree.

@@ -153,8 +153,8 @@ void Stream::launch(Slot& slot, Pipeline* pipeline, std::span<const Binding> bin
     slot.sets.push_back(made.front().release());
   }
   const vk::DescriptorSet set = slot.sets[slot.launches++];
-  // All bindings are written, the unused ones with the first buffer: a set is used again and again, and lavapipe
-  // follows even descriptors that the shader does not use, into buffers that trim() has destroyed.
+  // All bindings are written, the unused ones with the first buffer: a set is used again and again, and
+  // lavapipe follows even descriptors that the shader does not use, into buffers that trim() has destroyed.
   std::array<vk::DescriptorBufferInfo, kBindings> infos;
   for (size_t i = 0; i < kBindings; ++i) {
     const Binding& b = bindings[i < bindings.size() ? i : 0];

@@ -115,8 +115,16 @@ export interface Native {
   Engine: new (options: EngineOptions) => NativeEngine;
   survey(): Survey;
   cpuInfo(): CpuInfo;
+  /** Ends all engines of this thread: the process is about to end. */
+  shutDown(): void;
 }
 
 let loaded: Native | undefined;
 
-export const native = (): Native => (loaded ??= loadNative() as Native);
+export function native(): Native {
+  if (!loaded) {
+    loaded = loadNative() as Native;
+    process.once('exit', loaded.shutDown);
+  }
+  return loaded;
+}

@@ -27,7 +27,7 @@ import { expectTyped, failureOf } from '../support/errors.js';
 function format(exponentBits: number, mantissaBits: number) {
   const bias = 2 ** (exponentBits - 1) - 1;
   const top = 2 ** exponentBits - 1;
-  const valueOf = (bits: number): number => {
+  const meaning = (bits: number): number => {
     const sign = bits >> (exponentBits + mantissaBits) ? -1 : 1;
     const e = (bits >> mantissaBits) & top;
     const m = bits & (2 ** mantissaBits - 1);
@@ -36,7 +36,7 @@ function format(exponentBits: number, mantissaBits: number) {
     return sign * (m + (e > 0 ? 2 ** mantissaBits : 0)) * unit;
   };
   const infinity = top << mantissaBits;
-  const values = Array.from({ length: infinity }, (_, bits) => valueOf(bits));
+  const values = Array.from({ length: infinity }, (_, bits) => meaning(bits));
   /** The nearest of the sorted values, found by bisection; ties go to the even pattern; infinity is the next in line. */
   const nearest = (x: number): number => {
     const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
@@ -53,7 +53,7 @@ function format(exponentBits: number, mantissaBits: number) {
     const up = above - a;
     return sign | (up < down || (up === down && low % 2 === 1) ? high : low);
   };
-  return { valueOf, nearest, infinity, values };
+  return { meaning, nearest, infinity, values };
 }
 
 const f32 = Math.fround;
@@ -69,12 +69,12 @@ const cases = [
   { dtype: 'bfloat16' as const, to: toBfloat16, from: fromBfloat16, ...format(8, 7), through: f32 },
 ];
 
-describe.each(cases)('$dtype', ({ dtype, to, from, valueOf, nearest, infinity, values, through }) => {
+describe.each(cases)('$dtype', ({ dtype, to, from, meaning, nearest, infinity, values, through }) => {
   it('every bit pattern means what the format says, and comes back', () => {
     const wrong: number[] = [];
     for (let bits = 0; bits < 0x10000; bits++) {
       const value = from(bits);
-      if (!Object.is(value, valueOf(bits))) wrong.push(bits);
+      if (!Object.is(value, meaning(bits))) wrong.push(bits);
       const back = to(value);
       // NaNs may change their payload, not what they are.
       if (Number.isNaN(value) ? !Number.isNaN(from(back)) : back !== bits) wrong.push(bits);
