@@ -54,11 +54,8 @@ export async function interleave<K extends string>(
   return Object.fromEntries(names.map((name) => [name, summary(samples[name])])) as Record<K, Summary>;
 }
 
-/**
- * Ops to record between two syncs, when one takes `seconds`: a batch lasts 2 ms, and 5 ms where that is at most ten
- * ops, so that handing a block to the executor's thread and hearing from it (tens of microseconds) does not count.
- */
-export function batchSize(seconds: number): number {
-  const t = Math.max(seconds, 1e-7);
-  return Math.ceil(Math.max(2e-3, Math.min(10 * t, 5e-3)) / t);
-}
+/** What a batch lasts: handing blocks to the executor's thread and hearing from it takes about 50 µs, a hundredth. */
+const BATCH = 5e-3;
+
+/** Ops to record between two syncs, when one takes `seconds`. */
+export const batchSize = (seconds: number): number => Math.ceil(BATCH / Math.max(seconds, 1e-7));

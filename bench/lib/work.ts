@@ -68,8 +68,7 @@ export class Work {
     const cold = await this.batch(1);
     // A slow op is not run again to learn that it is slow.
     const one = cold > 0.1 ? cold : Math.min(await this.batch(2), await this.batch(4));
-    const count =
-      one > 2e-3 ? Math.max(1, Math.round(5e-3 / one)) : batchSize(await this.batch(batchSize(one)));
+    const count = one > 2e-3 ? batchSize(one) : batchSize(await this.batch(batchSize(one)));
     return {
       count,
       begin: async () => {
