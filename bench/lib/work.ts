@@ -4,6 +4,7 @@ import { slice } from '../../src/ops/slice.js';
 import type { Explanation, Route } from '../../src/runtime/native.js';
 import type { Runtime } from '../../src/runtime/runtime.js';
 import { allocateArray, type TypedArray } from '../../src/tensor/dtype.js';
+import { scope } from '../../src/tensor/scope.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import type { Case } from './cases.js';
 import { hostOperands } from './operands.js';
@@ -39,13 +40,15 @@ export class Work {
     await this.runtime.sync();
     const start = performance.now();
     let flushAt = 2;
-    for (let i = 1; i <= count; i++) {
-      this.#op(this.#operands).dispose();
-      if (i === flushAt) {
-        this.runtime.flush();
-        flushAt *= 4;
+    scope(() => {
+      for (let i = 1; i <= count; i++) {
+        this.#op(this.#operands).dispose();
+        if (i === flushAt) {
+          this.runtime.flush();
+          flushAt *= 4;
+        }
       }
-    }
+    });
     await this.runtime.sync();
     return (performance.now() - start) / 1e3 / count;
   }
