@@ -20,8 +20,8 @@ namespace attn::cpu {
 inline constexpr int64_t kMapGrain = 32768, kSpecialGrain = 4096;
 // Chunks begin at multiples of this many elements: 64 bytes even where elements are bytes.
 inline constexpr int64_t kMapAlign = 64;
-// Whether an op that touches so many bytes should store past the caches: where they do not fit the last level, its
-// output would only evict what it reads. More than 32 MiB of it is never one tenant's own.
+// Whether an op that touches so many bytes should store past the caches: where they do not fit the last
+// level, its output would only evict what it reads. More than 32 MiB of it is never one tenant's own.
 inline bool past_caches(int64_t bytes) {
   static const int64_t limit = [] {
     const int64_t last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);

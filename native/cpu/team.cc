@@ -36,12 +36,14 @@ int available_cores() {
   return static_cast<int>(std::max(1.0, std::min<double>(affinity_cores(), std::ceil(quota_cores()))));
 }
 
-// A thread that wakes is often put on the core of the one that woke it, where it waits for a time slice (4 ms) behind a
-// leader that spins for it; bound threads cannot meet. Only the team is bound, never the thread that loaded the addon.
+// A thread that wakes is often put on the core of the one that woke it, where it waits for a time slice (4
+// ms) behind a leader that spins for it; bound threads cannot meet. Only the team is bound, never the thread
+// that loaded the addon.
 void own_team(int threads) {
   omp_set_num_threads(threads);
   cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) != threads || threads < 2) return;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) != threads || threads < 2)
+    return;
   std::vector<int> cores;
   for (int c = 0; c < CPU_SETSIZE; c++)
     if (CPU_ISSET(c, &allowed)) cores.push_back(c);

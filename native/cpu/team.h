@@ -12,8 +12,8 @@ namespace attn::cpu {
 // overrides.
 int available_cores();
 
-// Makes the calling thread the leader of a team of `threads` (the executor does, once), each on a core of its own
-// where there is one for each.
+// Makes the calling thread the leader of a team of `threads` (the executor does, once), each on a core of its
+// own where there is one for each.
 void own_team(int threads);
 
 inline int team_size() { return omp_get_max_threads(); }

@@ -50,7 +50,8 @@ Executor::Executor(ExecutorOptions options)
                                                       .warn = options_.warn})
                               : nullptr),
       buffers_(pool_, device_.get()),
-      router_(device_ ? &device_->caps() : nullptr, options_.cache_folder, options_.version, options_.threads, options_.warn),
+      router_(device_ ? &device_->caps() : nullptr, options_.cache_folder, options_.version, options_.threads,
+              options_.warn),
       thread_([this] { main(); }) {}
 
 void Executor::submit(Submission submission) {
