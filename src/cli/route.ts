@@ -4,6 +4,7 @@ import { calibrate } from '../ops/calibration.js';
 import { record } from '../ops/record.js';
 import { opNamed } from '../ops/registry.js';
 import { textTable } from '../report/table.js';
+import { ArgumentError } from '../runtime/errors.js';
 import type { Explanation } from '../runtime/native.js';
 import { Runtime } from '../runtime/runtime.js';
 import { checkDType, type DType } from '../tensor/dtype.js';
@@ -38,6 +39,11 @@ export function routeCommand(program: Command): void {
 
 async function route(names: string[], options: Options): Promise<void> {
   const ops = (names.length > 0 ? names : usual).map(opNamed);
+  const without = ops.find((op) => op.inputSpecs.length === 0);
+  if (without)
+    throw new ArgumentError(`'${without.name}' has no operands whose place could matter`, {
+      hint: 'name ops that take tensors',
+    });
   using runtime = new Runtime({
     device: options.device,
     route: process.env.ATTN_VK_ROUTE ? undefined : 'auto',

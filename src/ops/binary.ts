@@ -215,9 +215,9 @@ function binary(code: number): Callable<object, [a: Operand, b: Operand]> {
     }),
     backward:
       backward &&
-      (({ grads: [g], inputs: [a, b], outputs: [c], F }) => {
+      (({ grads: [g], inputs: [a, b], outputs: [c], problem, F }) => {
         const [da, db] = backward(g!, a!, b!, c!, F);
-        return [sumTo(da, a!.shape, F), sumTo(db, b!.shape, F)];
+        return [sumTo(da, problem.inputs[0]!.shape, F), sumTo(db, problem.inputs[1]!.shape, F)];
       }),
     saves: reads ?? {},
     samples,

@@ -41,7 +41,11 @@ export const cast = defineOp<[x: Tensor]>()({
     ),
   ],
   cost: (problem) => ({ flops: problem.inputs[0]!.size, bytes: bytesOf(problem), family: 'map' }),
-  backward: ({ grads: [g], inputs: [x], F }) => [isFloat(x!.dtype) ? F.cast!(g, { dtype: x!.dtype }) : null],
+  backward({ grads: [g], problem, F }) {
+    const { dtype } = problem.inputs[0]!;
+    return [isFloat(dtype) ? F.cast!(g, { dtype }) : null];
+  },
+  saves: {},
   samples: dtypes.flatMap((dtype): Sample<{ dtype: DType }>[] => [
     { shapes: [[7, 19]], attrs: { dtype } },
     { shapes: [[]], attrs: { dtype } },

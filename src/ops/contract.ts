@@ -38,12 +38,12 @@ export interface Sample<A> {
   heavy?: boolean;
 }
 
-/** A way to run on the GPU. The first that admits and does not refuse is taken; the last admits everything it can. */
+/** A way to run on the GPU. The first that admits and prefers a problem runs it; else the last that admits it. */
 export interface GpuVariant<A> {
   name: string;
   /** Can it run at all? null, or the reason why not. */
   admits(problem: Problem<A>, caps: Caps): string | null;
-  /** Is it worth it here? Policy, apart from legality; the last variant has none. */
+  /** Is it worth it here? Policy, apart from legality; without it, always. */
   prefers?(problem: Problem<A>, caps: Caps): boolean;
   plan(problem: Problem<A>, caps: Caps): GpuPlan;
 }
@@ -67,8 +67,9 @@ export type OpTable = Readonly<Record<string, (...args: any[]) => Value>>;
 export interface BackwardContext<A> {
   /** Gradient of the loss by each output. */
   grads: readonly Value[];
-  inputs: readonly Value[];
-  outputs: readonly Value[];
+  /** Inputs and outputs that `saves` names, at their places; the others are gone. */
+  inputs: readonly (Value | undefined)[];
+  outputs: readonly (Value | undefined)[];
   attrs: A;
   /** Shapes and dtypes of all operands, saved or not. */
   problem: Problem<A>;
@@ -80,8 +81,9 @@ export interface OpDefinition<A extends object> {
   /** One line for the op table in the docs: the formula. */
   doc: string;
   inputs: readonly (string | InputSpec)[];
-  /** Inputs beyond the listed ones repeat the last (concat), or the last may be left out (matmul's bias). */
+  /** The call takes a list: inputs beyond the listed ones repeat the last (concat). */
   variadic?: boolean;
+  /** How many of the last inputs may be left out (matmul's bias). */
   optional?: number;
   /** Attributes with their defaults. */
   attrs: A;
@@ -113,8 +115,9 @@ export interface OpDefinition<A extends object> {
 
 /** A completed definition: what registries hold. */
 export interface Op<A extends object = object> extends OpDefinition<A> {
+  /** `inputs`, the names filled out. */
   readonly inputSpecs: readonly InputSpec[];
-  /** Prepared problems, keyed by input specs and attributes; filled by record.ts. */
+  /** Place of the op's prepared problems in a runtime's memo (record.ts). */
   readonly id: number;
 }
 

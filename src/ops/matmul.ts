@@ -5,6 +5,7 @@ import { broadcastShapes, type Shape, show, sizeOf, spec } from '../tensor/shape
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type Sample } from './define.js';
 import { sumTo } from './elementwise.js';
+import { erf } from './erf.js';
 import { matmulVariants } from './matmul.gpu.js';
 import { type Activation, activations, frame, type MatmulAttrs, walk } from './matmul.walk.js';
 
@@ -17,18 +18,6 @@ const activate: Record<Activation, (x: number) => number> = {
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   silu: (x) => x / (1 + Math.exp(-x)),
 };
-
-/**
- * erf to double precision: its Maclaurin series in the form without cancellation,
- * 2/√π e^(-x²) Σ 2ⁿ x^(2n+1) / (1·3···(2n+1)), which is done at |x| = 6, where erf is 1 to the last bit.
- */
-function erf(x: number): number {
-  if (!(Math.abs(x) < 6)) return Number.isNaN(x) ? x : Math.sign(x);
-  let term = x;
-  let sum = x;
-  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) sum += term *= (2 * x * x) / (2 * n + 1);
-  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
-}
 
 const product = (
   m: number,
@@ -146,7 +135,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
   },
 
   // Y = A B: dA = dY Bᵀ, dB = Aᵀ dY, each in the form its operand is stored in.
-  backward({ grads, inputs: [a, b, bias], attrs, F }) {
+  backward({ grads, inputs: [a, b], attrs, problem, F }) {
     if (attrs.activation !== 'none')
       throw new ArgumentError(`no gradient through the fused activation '${attrs.activation}'`, {
         op: 'matmul',
@@ -169,6 +158,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
       ? F.matmul!(g, rows, { transposeA: true, transposeB: ta })
       : F.matmul!(rows, g, { transposeA: !ta });
     const grad = [sumTo(da, rows.shape, F).reshape(a!.shape), sumTo(db, columns.shape, F).reshape(b!.shape)];
+    const bias = problem.inputs[2];
     return bias ? [...grad, sumTo(g, bias.shape, F)] : grad;
   },
   saves: { inputs: [0, 1] },

@@ -44,7 +44,8 @@ export const where = defineOp<[condition: Tensor, a: Operand, b: Operand]>()({
     broadcast('where_broadcast', constants),
   ],
   cost: (problem) => ({ flops: problem.outputs[0]!.size, bytes: bytesOf(problem), family: 'map' }),
-  backward({ grads: [g], inputs: [c, a, b], F }) {
+  backward({ grads: [g], inputs: [c], problem, F }) {
+    const [, a, b] = problem.inputs;
     return [null, sumTo(F.where!(c, g, 0), a!.shape, F), sumTo(F.where!(c, 0, g), b!.shape, F)];
   },
   saves: { inputs: [0] },

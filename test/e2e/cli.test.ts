@@ -108,12 +108,12 @@ describe('route', () => {
     expect(attnVk(['route', 'add', '--sizes', '8', '--require-gpu'], none).status).toBe(3);
   });
 
-  test.each([[['nonsense']], [['add', '--sizes', '0']], [['add', '--dtype', 'float12']]])(
+  test.each([[['nonsense']], [['fill']], [['add', '--sizes', '0']], [['add', '--dtype', 'float12']]])(
     'wrong usage ends with 2: %j',
     (args) => {
       const { status, stderr } = attnVk(['route', ...args], none);
       expect(status).toBe(2);
-      expect(stderr).toMatch(/nonsense|sizes|float12/);
+      expect(stderr).toMatch(/nonsense|fill|sizes|float12/);
     },
   );
 });
