@@ -238,3 +238,14 @@ describe.each(routes)('on $side the event loop', ({ env }) => {
     expect(gap).toBeLessThan(work / 2);
   });
 });
+
+it("the first tensor's spec does not make a pair of operands look like one", async () => {
+  const { stdout, stderr } = await child(
+    `const { concat, tensor } = attn;
+     const [first, second] = [tensor([1, 2]), tensor([3, 4, 5])];
+     concat([second]);
+     console.log(JSON.stringify(concat([first, second]).arraySync()));`,
+    { env: { ATTN_VK_ROUTE: 'cpu' } },
+  );
+  expect(stdout, stderr).toBe('[1,2,3,4,5]\n');
+});

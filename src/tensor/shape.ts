@@ -4,7 +4,7 @@ import { type DType, dtypeBytes, dtypeCode } from './dtype.js';
 
 export type Shape = readonly number[];
 
-/** Elements that a tensor may have: indices stay exact in doubles and in 32-bit signed arithmetic per axis. */
+/** Bytes that a tensor may have: more than any machine holds, and far below where doubles stop being exact. */
 const MAX_BYTES = 2 ** 46;
 
 /**
@@ -34,7 +34,9 @@ export function spec(shape: Shape, dtype: DType): Spec {
       throw new ShapeError(`${show(shape, dtype)} would need ${bytes} bytes`, {
         hint: `a tensor holds at most ${MAX_BYTES} bytes`,
       });
-    found = { id: interned.size, shape: Object.freeze([...shape]), dtype, rank: shape.length, size, bytes };
+    // From 1 on: ops/record.ts packs the ids of a pair into one number, which must not look like a single id.
+    const id = interned.size + 1;
+    found = { id, shape: Object.freeze([...shape]), dtype, rank: shape.length, size, bytes };
     interned.set(key, found);
   }
   return found;

@@ -251,7 +251,7 @@ function flatten(values: NestedArray, into: number[]): Shape {
   for (const item of values) {
     const shape = flatten(item, into);
     inner ??= shape;
-    if (`${inner}` !== `${shape}` || inner.length !== shape.length)
+    if (inner.length !== shape.length || inner.some((d, i) => d !== shape[i]))
       throw new ShapeError(`ragged nesting: one row is ${show(inner)}, another ${show(shape)}`, {
         op: 'tensor',
         hint: 'rows are equally long: pad them',
