@@ -361,7 +361,7 @@ describe('tensors', () => {
 
 describe('runtimes', () => {
   it.each([
-    ['an unknown route', { route: 'fast' as 'gpu' }, 'ATTN_DEVICE'],
+    ['an unknown route', { device: 'none', route: 'fast' as 'gpu' }, 'ATTN_ARGUMENT'],
     ["route 'gpu' of no device", { device: 'none', route: 'gpu' as const }, 'ATTN_DEVICE'],
     ['a device that is not there', { device: 99 }, 'ATTN_DEVICE'],
     ['a device of no such name', { device: 'no such device' }, 'ATTN_DEVICE'],
@@ -375,6 +375,14 @@ describe('runtimes', () => {
     ['a NaN budget of the device', { device: 'none', deviceBudget: Number.NaN }, 'ATTN_ARGUMENT'],
   ])('%s is refused', async (_, options, code) => {
     expectTyped(await failureOf(() => new Runtime(options)), { code });
+  });
+
+  it('keeps its route when told one that there is not', async () => {
+    using runtime = new Runtime(cpu.options);
+    const set = (route: string) => failureOf(() => (runtime.route = route as 'cpu'));
+    expectTyped(await set('fast'), { code: 'ATTN_ARGUMENT', says: /fast/ });
+    expectTyped(await set('gpu'), { code: 'ATTN_DEVICE' });
+    expect(runtime.route).toBe('cpu');
   });
 
   it('is of no use after its end, and says so', async () => {

@@ -78,13 +78,12 @@ export class Runtime {
   #used = false;
 
   constructor(options: RuntimeOptions = {}) {
-    const route = options.route ?? (process.env.ATTN_VK_ROUTE as Route | undefined) ?? 'auto';
-    if (!['auto', 'cpu', 'gpu'].includes(route))
-      throw new DeviceError(`unknown route '${route}'`, { hint: "use 'auto', 'cpu' or 'gpu'" });
+    const route = checkRoute(options.route ?? (process.env.ATTN_VK_ROUTE || 'auto'));
     const wanted = options.device ?? process.env.ATTN_VK_DEVICE;
     const device = route === 'cpu' && wanted === undefined ? undefined : chooseDevice(wanted, route);
     const cpu = native().cpuInfo();
-    const threads = checkNumber('threads', options.threads ?? cpu.cores, 1, 1024);
+    const wantedThreads = options.threads ?? envNumber('ATTN_VK_THREADS', 'a number of threads', '4');
+    const threads = checkNumber('threads', wantedThreads ?? cpu.cores, 1, 1024);
     if (!Number.isInteger(threads))
       throw new ArgumentError(`threads is ${threads}`, { hint: 'give a whole number' });
     const hostBudget =
@@ -115,6 +114,7 @@ export class Runtime {
 
   /** Takes effect for everything recorded after the call. */
   set route(route: Route) {
+    checkRoute(route);
     if (route !== 'cpu' && !this.caps)
       throw new DeviceError(`route '${route}' needs a Vulkan device, and this runtime has none`, {
         hint: 'run `attn-vk doctor`',
@@ -380,13 +380,21 @@ function checkNumber(name: string, value: unknown, least: number, most: number):
   throw new ArgumentError(`${name} is ${String(value)}`, { hint: `give a number from ${least} to ${most}` });
 }
 
-function envBytes(name: string): number | undefined {
+function checkRoute(route: unknown): Route {
+  if (route === 'auto' || route === 'cpu' || route === 'gpu') return route;
+  throw new ArgumentError(`unknown route '${String(route)}'`, { hint: "use 'auto', 'cpu' or 'gpu'" });
+}
+
+/** A positive number from the environment; undefined where the variable is unset or empty. */
+function envNumber(name: string, what: string, example: string): number | undefined {
   const value = process.env[name];
   if (!value) return undefined;
-  const bytes = Number(value);
-  if (Number.isFinite(bytes) && bytes > 0) return bytes;
-  throw new ArgumentError(`${name}=${value} is not a number of bytes`, { hint: 'for example 4e9' });
+  const number = Number(value);
+  if (Number.isFinite(number) && number > 0) return number;
+  throw new ArgumentError(`${name}=${value} is not ${what}`, { hint: `for example ${example}` });
 }
+
+const envBytes = (name: string): number | undefined => envNumber(name, 'a number of bytes', '4e9');
 
 /** The number of the device to open, or undefined for the CPU alone. */
 function chooseDevice(wanted: number | string | undefined, route: Route): number | undefined {
