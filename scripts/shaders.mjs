@@ -2,14 +2,15 @@
 // Called by CMake. A kernel whose first lines say `//! needs: GL_SOME_extension` is skipped, and said so,
 // when this compiler does not know the extension; any other failure stops the build.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const { values: args } = parseArgs({
   options: { compiler: { type: 'string' }, out: { type: 'string' }, cache: { type: 'string' } },
 });
-const dir = new URL('../shaders', import.meta.url).pathname;
+const dir = fileURLToPath(new URL('../shaders', import.meta.url));
 mkdirSync(args.cache, { recursive: true });
 mkdirSync(join(args.out, '..'), { recursive: true });
 
@@ -23,9 +24,10 @@ for (const file of readdirSync(dir)
   const fresh =
     statSync(out, { throwIfNoEntry: false })?.mtimeMs > Math.max(newest, statSync(source).mtimeMs);
   if (!fresh) {
-    const run = spawnSync(args.compiler, ['-V', '--target-env', 'vulkan1.2', `-I${dir}`, '-o', out, source], {
-      encoding: 'utf8',
-    });
+    // Renamed when whole: a build that is interrupted must not leave half a kernel that looks fresh.
+    const partial = `${out}.partial`;
+    const options = ['-V', '--target-env', 'vulkan1.2', `-I${dir}`, '-o', partial];
+    const run = spawnSync(args.compiler, [...options, source], { encoding: 'utf8' });
     if (run.status !== 0) {
       const needs = /^\/\/! needs: (\S+)/m.exec(readFileSync(source, 'utf8'))?.[1];
       if (needs && run.stdout.includes(needs)) {
@@ -35,6 +37,7 @@ for (const file of readdirSync(dir)
       console.error(`${run.error?.message ?? ''}${run.stdout}${run.stderr}`);
       process.exit(1);
     }
+    renameSync(partial, out);
   }
   const words = new Uint32Array(new Uint8Array(readFileSync(out)).buffer);
   blobs.push({ name: basename(file, '.comp'), words });

@@ -9,7 +9,7 @@ const native = [
   { path: 'native', ending: /\.(cc|h)$/ },
   { path: 'shaders', ending: /\.(comp|glsl)$/ },
   { path: 'scripts/shaders.mjs' },
-  { path: 'bench/anchors', ending: /\.cc$/ },
+  { path: 'bench/anchors', ending: /\.(cc|h)$/ },
 ];
 const typescript = [
   { path: 'tsconfig.json' },
