@@ -3,7 +3,8 @@ import { ArgumentError } from '../runtime/errors.js';
 import { type DType, dtypeBytes, dtypeCode, floatBits } from '../tensor/dtype.js';
 import { spec } from '../tensor/shape.js';
 import { defineOp } from './define.js';
-import { bytesOf, split, workgroup } from './elementwise.js';
+import { bytesOf } from './elementwise.js';
+import { mapGroup, split } from './launch.js';
 
 interface Attrs {
   start: number;
@@ -53,7 +54,7 @@ export const arange = defineOp<[]>()({
       admits: ({ outputs: [y] }) =>
         y!.size < 2 ** 31 ? null : `${y!.size} elements are beyond 32-bit indices`,
       plan({ outputs: [y], attrs: { start, step, dtype } }, caps) {
-        const size = workgroup(caps);
+        const size = mapGroup(caps);
         const integers = dtype === 'int32';
         return {
           dispatches: split([{ spec: y!, moves: 1 }], y!.size, caps, ({ first, count }, binds) => {

@@ -1,8 +1,9 @@
-/** What the element-wise ops share: the walk over broadcast operands, and how a long operand is split on the GPU. */
-import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
-import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
+/** What the element-wise ops share: the walk over broadcast operands, and the three forms of their GPU kernels. */
+import type { Caps } from '../runtime/binding.js';
+import { dtypeCode, perWord } from '../tensor/dtype.js';
 import { broadcastStrides, collapse, type Shape, type Spec } from '../tensor/shape.js';
-import type { GpuVariant, OpTable, Problem, Value } from './define.js';
+import type { GpuVariant, OpTable, Problem, Value } from './contract.js';
+import { mapGroup, padRight, split } from './launch.js';
 
 /** Operands stretched to the output's shape, axes collapsed: sizes, and the strides of each operand in elements. */
 export interface Walk {
@@ -21,7 +22,7 @@ export const packWalk = ({ shape, strides }: Walk): number[] =>
   [shape, ...strides].flatMap((list) => [list.length, ...list]);
 
 /** 1 for each input that moves with the output and 0 for each that is one value; null where one is neither. */
-export function movesOf(problem: Problem): number[] | null {
+function movesOf(problem: Problem): number[] | null {
   const { shape, strides } = walkOf(problem);
   return shape.length > 1 ? null : strides.map((s) => s[0] ?? 1);
 }
@@ -39,49 +40,8 @@ export const bytesOf = ({ inputs, outputs }: Problem): number =>
 
 // ---------------------------------------------------------------- GPU plans
 
-/**
- * Invocations of a workgroup of kernels without shared memory, a power of two: 256 where the device takes them; on
- * software drivers, where starting a group costs more than running it, all that the device takes.
- */
-export function workgroup(caps: Caps): number {
-  const most = Math.min(caps.type === 'cpu' ? 1024 : 256, caps.maxInvocations, caps.maxGroupSize[0]);
-  return 2 ** Math.floor(Math.log2(most));
-}
-
 /** uvec4 steps that one invocation of a contiguous kernel makes, a workgroup apart. */
 export const STEPS = 4;
-
-const CHUNK = 1024; // elements: 256 bytes even where they are bytes, the alignment that every binding offset has
-
-/** Ranges of n elements in which no operand exceeds what a binding may hold. */
-function* ranges(
-  n: number,
-  bytesPerElement: number,
-  caps: Caps,
-): Generator<{ first: number; count: number }> {
-  const most = Math.max(1, Math.floor(caps.maxBindingBytes / bytesPerElement / CHUNK)) * CHUNK;
-  for (let first = 0; first < n; first += most) yield { first, count: Math.min(most, n - first) };
-}
-
-/** A launch for each range of n elements: `make` turns a range and its binds into a dispatch. */
-export function split(
-  operands: readonly { spec: Spec; moves: number }[],
-  n: number,
-  caps: Caps,
-  make: (range: { first: number; count: number }, binds: Bind[]) => Dispatch,
-): Dispatch[] {
-  const widest = Math.max(...operands.map((o) => dtypeBytes[o.spec.dtype]));
-  return Array.from(ranges(n, widest, caps), (range) => {
-    const whole = range.count === n;
-    const binds = operands.map(({ spec, moves }, operand): Bind => {
-      const size = dtypeBytes[spec.dtype];
-      return whole || !moves
-        ? { operand }
-        : { operand, offset: range.first * size, bytes: Math.ceil((range.count * size) / 64) * 64 };
-    });
-    return make(range, binds);
-  });
-}
 
 /**
  * The contiguous form of an op: every input moves with the output or is one value. `spec` follows the workgroup
@@ -104,7 +64,7 @@ export const contiguous = <A>(
       { spec: output, moves: 1 },
     ];
     const still = moves.reduce((mask, m, i) => mask | (m ? 0 : 1 << i), 0);
-    const size = workgroup(caps);
+    const size = mapGroup(caps);
     return {
       dispatches: split(operands, output.size, caps, ({ count }, binds) => {
         const units = Math.ceil(count / perUnit(problem));
@@ -133,11 +93,6 @@ function stretchable(problem: Problem, axes: number, caps: Caps): string | null 
   return null;
 }
 
-const pad = (list: readonly number[], length: number, value: number): number[] => [
-  ...list,
-  ...new Array<number>(length - list.length).fill(value),
-];
-
 /** Workgroups that keep a large device busy. */
 const ENOUGH_GROUPS = 512;
 
@@ -160,7 +115,7 @@ export const rows = <A>(
   },
   plan(problem, caps) {
     const { shape, strides } = walkOf(problem as Problem);
-    const size = workgroup(caps);
+    const size = mapGroup(caps);
     const outer = shape.slice(0, -1);
     const count = outer.reduce((n, d) => n * d, 1);
     const units = shape.at(-1)! / perUnit(problem);
@@ -184,8 +139,8 @@ export const rows = <A>(
             chunks,
             span,
             logWidth,
-            ...pad(outer, axes, 1),
-            ...strides.flatMap((s) => pad(s.slice(0, -1), axes, 0)),
+            ...padRight(outer, axes, 1),
+            ...strides.flatMap((s) => padRight(s.slice(0, -1), axes, 0)),
           ],
           groups: blocks * chunks,
           binds: [...problem.inputs, problem.outputs[0]!].map((_, operand) => ({ operand })),
@@ -207,13 +162,17 @@ export const broadcast = <A>(
     const output = problem.outputs[0]!;
     if (output.size === 0) return { dispatches: [] };
     const words = Math.ceil(output.size / perWord(output.dtype));
-    const size = workgroup(caps);
+    const size = mapGroup(caps);
     return {
       dispatches: [
         {
           shader,
           spec: [size, ...constants(problem), shape.length],
-          push: [output.size, ...pad(shape, MAX_AXES, 1), ...strides.flatMap((s) => pad(s, MAX_AXES, 0))],
+          push: [
+            output.size,
+            ...padRight(shape, MAX_AXES, 1),
+            ...strides.flatMap((s) => padRight(s, MAX_AXES, 0)),
+          ],
           groups: Math.ceil(words / size),
           binds: [...problem.inputs, output].map((_, operand) => ({ operand })),
         },

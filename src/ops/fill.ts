@@ -2,7 +2,8 @@
 import { type DType, decode, dtypeBytes, dtypes, encode, perWord } from '../tensor/dtype.js';
 import { checkShape, type Shape, spec } from '../tensor/shape.js';
 import { defineOp } from './define.js';
-import { bytesOf, split, workgroup } from './elementwise.js';
+import { bytesOf } from './elementwise.js';
+import { mapGroup, split } from './launch.js';
 
 /** The value's bits, as often as a 32-bit word holds them. */
 function patternOf(value: number, dtype: DType): number {
@@ -30,7 +31,7 @@ export const fill = defineOp<[]>()({
       name: 'words',
       admits: () => null,
       plan({ outputs: [y], attrs: { value, dtype } }, caps) {
-        const size = workgroup(caps);
+        const size = mapGroup(caps);
         return {
           dispatches: split([{ spec: y!, moves: 1 }], y!.size, caps, ({ count }, binds) => {
             const words = Math.ceil((count * dtypeBytes[dtype]) / 4);

@@ -1,12 +1,21 @@
-/** What the GPU plans of several ops share: workgroup sizes, limits, windows over large operands. */
-import type { Bind, Caps } from '../runtime/binding.js';
-import { perWord } from '../tensor/dtype.js';
+/** What the GPU plans of several ops share: workgroup sizes, limits, and how operands larger than a binding are cut. */
+import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
+import { dtypeBytes, perWord } from '../tensor/dtype.js';
 import { type Spec, show } from '../tensor/shape.js';
 
 /** 32-bit words of storage. */
 export const wordsOf = (s: Spec): number => Math.ceil(s.size / perWord(s.dtype));
 
-/** Workgroup of kernels whose invocations work alone. */
+/**
+ * Workgroup of kernels whose invocations work alone and briefly, a power of two: 256 where the device takes them; on
+ * software drivers, where starting a group costs more than running it, up to 1024.
+ */
+export function mapGroup(caps: Caps): number {
+  const most = Math.min(caps.type === 'cpu' ? 1024 : 256, caps.maxInvocations, caps.maxGroupSize[0]);
+  return 2 ** Math.floor(Math.log2(most));
+}
+
+/** Workgroup of kernels whose invocations work alone and loop: small where few of them share the cores. */
 export const loneGroup = (caps: Caps): number =>
   Math.min(caps.type === 'cpu' ? 64 : 256, caps.maxInvocations);
 
@@ -46,8 +55,46 @@ export function windowOf(operand: number, s: Spec, from: number, to: number): { 
 export const windowElements = (s: Spec, caps: Caps): number =>
   Math.floor((caps.maxBindingBytes - 512) / (4 / perWord(s.dtype)));
 
+const CHUNK = 1024; // elements: 256 bytes even where they are bytes, the alignment that every binding offset has
+
+/** Ranges of n elements in which no operand exceeds what a binding may hold. */
+function* ranges(
+  n: number,
+  bytesPerElement: number,
+  caps: Caps,
+): Generator<{ first: number; count: number }> {
+  const most = Math.max(1, Math.floor(caps.maxBindingBytes / bytesPerElement / CHUNK)) * CHUNK;
+  for (let first = 0; first < n; first += most) yield { first, count: Math.min(most, n - first) };
+}
+
+/** A launch for each range of n elements: `make` turns a range and its binds into a dispatch. */
+export function split(
+  operands: readonly { spec: Spec; moves: number }[],
+  n: number,
+  caps: Caps,
+  make: (range: { first: number; count: number }, binds: Bind[]) => Dispatch,
+): Dispatch[] {
+  const widest = Math.max(...operands.map((o) => dtypeBytes[o.spec.dtype]));
+  return Array.from(ranges(n, widest, caps), (range) => {
+    const whole = range.count === n;
+    const binds = operands.map(({ spec, moves }, operand): Bind => {
+      const size = dtypeBytes[spec.dtype];
+      return whole || !moves
+        ? { operand }
+        : { operand, offset: range.first * size, bytes: Math.ceil((range.count * size) / 64) * 64 };
+    });
+    return make(range, binds);
+  });
+}
+
 /** A list with leading `fill` to a fixed length: axes of shaders that always walk so many. */
 export const padLeft = (list: readonly number[], length: number, fill: number): number[] => [
   ...new Array<number>(length - list.length).fill(fill),
   ...list,
+];
+
+/** The same with trailing ones. */
+export const padRight = (list: readonly number[], length: number, fill: number): number[] => [
+  ...list,
+  ...new Array<number>(length - list.length).fill(fill),
 ];

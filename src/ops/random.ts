@@ -7,7 +7,8 @@ import { ArgumentError } from '../runtime/errors.js';
 import { type DType, dtypeCode, floatBits, floatDTypes } from '../tensor/dtype.js';
 import { checkShape, type Shape, spec } from '../tensor/shape.js';
 import { defineOp, type Problem } from './define.js';
-import { bytesOf, split, workgroup } from './elementwise.js';
+import { bytesOf } from './elementwise.js';
+import { mapGroup, split } from './launch.js';
 
 interface Common {
   shape: Shape;
@@ -99,7 +100,7 @@ function distribution<A extends Common>(
         name: 'counters',
         admits: () => null,
         plan({ outputs: [y], attrs: a }: Problem<A>, caps) {
-          const size = workgroup(caps);
+          const size = mapGroup(caps);
           return {
             dispatches: split([{ spec: y!, moves: 1 }], y!.size, caps, ({ first, count }, binds) => {
               const counters = Math.ceil(count / 4);
