@@ -68,8 +68,8 @@ async function main(options: Options): Promise<number> {
     const found = await onDevice(device, walk, ceilings, effort);
     found.figures.unshift(busy);
     print(found, walk, device);
-    await save(found, device, about, options.out);
     const open = bind('vulkan', found.figures, device?.name);
+    await save(found, device, about, options.out);
     if (device && !check(found.figures, open) && options.check) good = false;
     const on = devices.length > 1 ? ` on ${device!.name}` : '';
     all.push(...found.figures.map((f) => ({ ...f, name: f.name + on })));

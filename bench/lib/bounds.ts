@@ -40,9 +40,9 @@ export function bind(bench: Bench, figures: Figure[], device = ''): string[] {
   return open;
 }
 
-/** Prints asked / got; false where a figure falls short, or where none was bound at all. */
-export function check(figures: readonly Figure[], open: readonly string[]): boolean {
-  const rows = figures
+/** Asked and got, a row for each figure that is bound. */
+export function judge(figures: readonly Figure[]) {
+  return figures
     .filter((f) => f.bound)
     .map((f) => {
       const bound = f.bound!;
@@ -51,13 +51,18 @@ export function check(figures: readonly Figure[], open: readonly string[]): bool
       return {
         figure: f.name,
         metric: f.metric,
-        value: `${plain(f.value)} ${f.unit}`,
+        value: `${plain(f.value)} ${f.unit}`.trim(),
         against: f.peer ?? null,
         asked: 'atLeast' in bound ? `≥ ${bound.atLeast}` : `≤ ${bound.atMost}`,
         got: Number(got.toPrecision(4)),
         met: met ? 'yes' : 'NO',
       };
     });
+}
+
+/** Prints asked / got; false where a figure falls short, or where none was bound at all. */
+export function check(figures: readonly Figure[], open: readonly string[]): boolean {
+  const rows = judge(figures);
   const short = rows.filter((r) => r.met === 'NO').length;
   if (rows.length > 0) console.log(`\nAsked and got\n\n${textTable(rows)}`);
   if (open.length > 0) console.log(`\nNot measured in this run: ${open.join('; ')}`);
