@@ -51,9 +51,9 @@ export const defineOp =
 const isAttrs = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 
-/** `concat([x, …], { axis })`: how an op is called. */
-function usage(op: Pick<Op, 'name' | 'inputSpecs' | 'optional' | 'variadic' | 'attrs'>): string {
-  const { name, inputSpecs, optional = 0, variadic, attrs } = op;
+/** `concat([x, …], { axis })`: how an op is called, by its name or that of its export. */
+export function usage<A extends object>(op: Op<A>, name = op.name): string {
+  const { inputSpecs, optional = 0, variadic, attrs } = op;
   const names = inputSpecs.map((s, i) => (i >= inputSpecs.length - optional ? `${s.name}?` : s.name));
   const operands = variadic ? [`[${names.join(', ')}, …]`] : names;
   const keys = Object.keys(attrs);
