@@ -2,9 +2,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { add, arange, concat, fill, permute, softmax, sum, uniform } from '../src/index.js';
 import { AttnError } from '../src/runtime/errors.js';
+import { setLogger } from '../src/runtime/log.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type DType, dtypes, encode } from '../src/tensor/dtype.js';
-import { scope } from '../src/tensor/scope.js';
+import { keep, scope } from '../src/tensor/scope.js';
 import { show, sizeOf } from '../src/tensor/shape.js';
 import { Tensor, tensor } from '../src/tensor/tensor.js';
 import { calls, operandsOf } from './support/calls.js';
@@ -243,6 +244,7 @@ describe('tensor()', () => {
     ['nine levels of nesting', () => tensor([[[[[[[[[1]]]]]]]]]), 'ATTN_SHAPE'],
     ['too few values', () => tensor([1, 2, 3], [2, 2]), 'ATTN_SHAPE'],
     ['too many values', () => tensor(new Float32Array(5), [2, 2]), 'ATTN_SHAPE'],
+    ['a list within itself', () => tensor(cyclic as number[]), 'ATTN_SHAPE'],
     ['ragged rows', () => tensor([[1, 2], [3]]), 'ATTN_SHAPE'],
     ['rows beside numbers', () => tensor([[1], 2]), 'ATTN_SHAPE'],
     ['null', () => tensor(null as unknown as number), 'ATTN_ARGUMENT'],
@@ -365,6 +367,14 @@ describe('runtimes', () => {
     ["route 'gpu' of no device", { device: 'none', route: 'gpu' as const }, 'ATTN_DEVICE'],
     ['a device that is not there', { device: 99 }, 'ATTN_DEVICE'],
     ['a device of no such name', { device: 'no such device' }, 'ATTN_DEVICE'],
+    ['a device that is an object', { device: {} as string }, 'ATTN_ARGUMENT'],
+    [
+      'a cache folder that is a number',
+      { device: 'none', cacheFolder: 5 as unknown as string },
+      'ATTN_ARGUMENT',
+    ],
+    ['null for options', null as unknown as object, 'ATTN_ARGUMENT'],
+    ['a word for options', 'gpu' as unknown as object, 'ATTN_ARGUMENT'],
     ['no thread', { device: 'none', threads: 0 }, 'ATTN_ARGUMENT'],
     ['NaN threads', { device: 'none', threads: Number.NaN }, 'ATTN_ARGUMENT'],
     ['half a thread', { device: 'none', threads: 1.5 }, 'ATTN_ARGUMENT'],
@@ -375,6 +385,17 @@ describe('runtimes', () => {
     ['a NaN budget of the device', { device: 'none', deviceBudget: Number.NaN }, 'ATTN_ARGUMENT'],
   ])('%s is refused', async (_, options, code) => {
     expectTyped(await failureOf(() => new Runtime(options)), { code });
+  });
+
+  it('foreign objects in its place, and in that of a scope, a logger, a tensor to keep', async () => {
+    const foreign = 'x' as never;
+    const code = 'ATTN_ARGUMENT';
+    expectTyped(await failureOf(() => useRuntime(foreign)), { code, op: 'useRuntime' });
+    expectTyped(await failureOf(() => setLogger(foreign)), { code });
+    expectTyped(await failureOf(() => scope(foreign)), { code, op: 'scope' });
+    for (const thing of [foreign, null as never, {} as never])
+      expectTyped(await failureOf(() => keep(thing)), { code, op: 'keep' });
+    expectTyped(await failureOf(() => tensor([1], [1], null as never)), { code, op: 'tensor' });
   });
 
   it('keeps its route when told one that there is not', async () => {

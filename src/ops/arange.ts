@@ -90,6 +90,7 @@ export const arange = defineOp<[]>()({
   invalid: [
     { shapes: [], attrs: { stop: 3, step: 0 }, code: 'ATTN_ARGUMENT' },
     { shapes: [], attrs: { stop: Number.NaN }, code: 'ATTN_ARGUMENT' },
+    { shapes: [], attrs: { stop: 1e12 }, code: 'ATTN_SHAPE' },
     { shapes: [], attrs: { stop: 3, step: 0.5, dtype: 'int32' }, code: 'ATTN_ARGUMENT' },
     { shapes: [], attrs: { stop: 3, dtype: 'bool' }, code: 'ATTN_DTYPE' },
   ],

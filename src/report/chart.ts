@@ -2,7 +2,7 @@
 import { Resvg } from '@resvg/resvg-js';
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import { AttnError } from '../runtime/errors.js';
+import { ArgumentError } from '../runtime/errors.js';
 import { writeAtomic } from './files.js';
 
 const font = 'DejaVu Sans';
@@ -26,7 +26,7 @@ export async function writeChart(spec: TopLevelSpec, path: string, scale = 2): P
   const svg = await toSvg(spec);
   if (path.endsWith('.svg')) return writeAtomic(path, svg);
   if (!path.endsWith('.png'))
-    throw new AttnError('ATTN_ARGUMENT', `a chart is .svg or .png, not ${path}`, {
+    throw new ArgumentError(`a chart is .svg or .png, not ${path}`, {
       hint: 'name the file *.svg or *.png',
     });
   const picture = new Resvg(svg, {
@@ -38,7 +38,7 @@ export async function writeChart(spec: TopLevelSpec, path: string, scale = 2): P
 
 function strictLogger() {
   const refuse = (...messages: readonly unknown[]): never => {
-    throw new AttnError('ATTN_ARGUMENT', `chart: ${messages.map(String).join(' ')}`, {
+    throw new ArgumentError(`chart: ${messages.map(String).join(' ')}`, {
       hint: 'look at the rows that the chart was given',
     });
   };

@@ -1,5 +1,7 @@
 /** Log lines: to stderr by default, by ATTN_VK_LOG = silent | error | warn | info | debug (default warn). */
 
+import { ArgumentError } from './errors.js';
+
 export type Level = 'error' | 'warn' | 'info' | 'debug';
 export type Logger = (level: Level, message: string) => void;
 
@@ -15,6 +17,8 @@ let logger: Logger = toStderr;
 
 /** Sends log lines elsewhere; undefined restores stderr. */
 export function setLogger(next: Logger | undefined): void {
+  if (next !== undefined && typeof next !== 'function')
+    throw new ArgumentError(`a logger is a function, not ${typeof next}`, { hint: '(level, message) => …' });
   logger = next ?? toStderr;
 }
 

@@ -44,7 +44,7 @@ export interface RuntimeOptions {
   hostBudget?: number;
   /** Bytes of device memory. Default: $ATTN_VK_DEVICE_BUDGET, else the driver's budget. */
   deviceBudget?: number;
-  /** Folder of the pipeline cache and the calibration. Default: $ATTN_VK_CACHE, else the user's cache folder. */
+  /** Folder of the pipeline cache and the calibration; '' keeps nothing. Default: $ATTN_VK_CACHE, else the user's cache folder. */
   cacheFolder?: string;
 }
 
@@ -78,6 +78,7 @@ export class Runtime {
   #used = false;
 
   constructor(options: RuntimeOptions = {}) {
+    checkOptions(options);
     const route = checkRoute(options.route ?? (process.env.ATTN_VK_ROUTE || 'auto'));
     const wanted = options.device ?? process.env.ATTN_VK_DEVICE;
     const device = route === 'cpu' && wanted === undefined ? undefined : chooseDevice(wanted, route);
@@ -363,6 +364,11 @@ export const runtime = (): Runtime => (current ??= new Runtime());
 
 /** Makes a runtime the one that new tensors belong to, and returns the one before. */
 export function useRuntime(next: Runtime | undefined): Runtime | undefined {
+  if (next !== undefined && !(next instanceof Runtime))
+    throw new ArgumentError(`expected a runtime but got ${typeof next}`, {
+      op: 'useRuntime',
+      hint: 'make one with new Runtime(), or give undefined for a default one',
+    });
   const before = current;
   current = next;
   return before;
@@ -378,6 +384,20 @@ export const cacheFolder = (): string =>
 function checkNumber(name: string, value: unknown, least: number, most: number): number {
   if (typeof value === 'number' && value >= least && value <= most) return value;
   throw new ArgumentError(`${name} is ${String(value)}`, { hint: `give a number from ${least} to ${most}` });
+}
+
+/** What is checked nowhere else: the kinds of things that cross the border to native code. */
+function checkOptions(options: unknown): asserts options is RuntimeOptions {
+  const refuse = (what: string, hint: string): never => {
+    throw new ArgumentError(what, { hint });
+  };
+  if (typeof options !== 'object' || options === null)
+    return refuse(`the options are ${typeof options}`, "give an object, for example { route: 'cpu' }");
+  const { device, cacheFolder } = options as Record<string, unknown>;
+  if (device !== undefined && typeof device !== 'number' && typeof device !== 'string')
+    refuse(`device is of type ${typeof device}`, "give a number, a part of a name, or 'none'");
+  if (cacheFolder !== undefined && typeof cacheFolder !== 'string')
+    refuse(`cacheFolder is of type ${typeof cacheFolder}`, "give a path, or '' to keep nothing");
 }
 
 function checkRoute(route: unknown): Route {

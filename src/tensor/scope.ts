@@ -3,6 +3,8 @@
  * What the function returns, and what was given to `keep`, lives on in the scope around it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { ArgumentError } from '../runtime/errors.js';
+import { describe } from './shape.js';
 
 /** What a scope needs of a tensor; tensor.ts imports this file, not the other way round. */
 export interface Scoped {
@@ -33,6 +35,11 @@ export function enroll(tensor: Scoped): boolean {
 
 /** Takes a tensor out of every scope: it lives until `dispose()` or the garbage collector. */
 export function keep<T extends Scoped>(tensor: T): T {
+  if (typeof tensor !== 'object' || tensor === null || !isTensorLike(tensor))
+    throw new ArgumentError(`expected a tensor but got ${describe(tensor)}`, {
+      op: 'keep',
+      hint: 'keep tensors one by one',
+    });
   for (let s = used ? scopes.getStore() : undefined; s; s = s.parent) s.tensors.delete(tensor);
   tensor.unscoped();
   return tensor;
@@ -43,6 +50,11 @@ export function keep<T extends Scoped>(tensor: T): T {
  * plain objects). On an error all of them are disposed.
  */
 export function scope<T>(fn: () => T): T {
+  if (typeof fn !== 'function')
+    throw new ArgumentError(`expected a function but got ${describe(fn)}`, {
+      op: 'scope',
+      hint: 'scope(() => …), or scope(async () => …)',
+    });
   used = true;
   const parent = scopes.getStore();
   const mine = new Scope(parent);

@@ -7,6 +7,11 @@ export type Shape = readonly number[];
 /** Bytes that a tensor may have: more than any machine holds, and far below where doubles stop being exact. */
 const MAX_BYTES = 2 ** 46;
 
+/** Kernels index an axis with 32-bit signed integers. */
+const MAX_DIMENSION = 2 ** 31 - 1;
+
+export const MAX_RANK = 8;
+
 /**
  * Shape and dtype of a tensor, interned: equal specs are one object, so `id` keys the memo of prepared ops.
  */
@@ -28,6 +33,11 @@ export function spec(shape: Shape, dtype: DType): Spec {
   const key = `${dtypeCode[dtype]}:${shape}`;
   let found = interned.get(key);
   if (!found) {
+    const widest = Math.max(0, ...shape);
+    if (widest > MAX_DIMENSION)
+      throw new ShapeError(`a dimension of ${show(shape, dtype)} is ${widest}`, {
+        hint: `sizes go up to ${MAX_DIMENSION}`,
+      });
     const size = sizeOf(shape);
     const bytes = size * dtypeBytes[dtype];
     if (!(bytes <= MAX_BYTES))
@@ -56,13 +66,13 @@ export function checkShape(shape: unknown, op: string): Shape {
     });
   const dims = Array.from(shape as ArrayLike<number>);
   for (const d of dims)
-    if (!Number.isInteger(d) || d < 0 || d > 2 ** 31 - 1)
+    if (!Number.isInteger(d) || d < 0 || d > MAX_DIMENSION)
       throw new ShapeError(`dimension ${String(d)} of shape [${dims.join(',')}] is not a size`, {
         op,
-        hint: 'sizes are integers from 0 to 2147483647',
+        hint: `sizes are integers from 0 to ${MAX_DIMENSION}`,
       });
-  if (dims.length > 8)
-    throw new ShapeError(`rank ${dims.length} is more than the 8 supported`, {
+  if (dims.length > MAX_RANK)
+    throw new ShapeError(`rank ${dims.length} is more than the ${MAX_RANK} supported`, {
       op,
       hint: 'merge axes with reshape',
     });
@@ -73,7 +83,9 @@ export function checkShape(shape: unknown, op: string): Shape {
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value === 'object') return `${value.constructor?.name ?? 'object'}`;
-  return `${typeof value} ${String(value)}`;
+  if (typeof value === 'function') return `function ${value.name}`.trim();
+  const text = String(value);
+  return `${typeof value} ${text.length > 60 ? `${text.slice(0, 60)}…` : text}`;
 }
 
 /** Axis in [-rank, rank) to [0, rank). */

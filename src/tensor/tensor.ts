@@ -6,7 +6,7 @@ import { ArgumentError, DisposedError, ShapeError } from '../runtime/errors.js';
 import { runtime as currentRuntime, Runtime } from '../runtime/runtime.js';
 import { allocateArray, checkDType, type DType, decode, encode, type TypedArray } from './dtype.js';
 import { brand, enroll } from './scope.js';
-import { checkShape, describe, type Shape, type Spec, show, sizeOf, spec } from './shape.js';
+import { checkShape, describe, MAX_RANK, type Shape, type Spec, show, sizeOf, spec } from './shape.js';
 
 /** A buffer that several tensors may share. */
 class Storage {
@@ -190,6 +190,8 @@ export function tensor(
   options: { dtype?: DType; runtime?: Runtime } = {},
 ): Tensor {
   const op = 'tensor';
+  if (typeof options !== 'object' || options === null)
+    throw new ArgumentError(`the options are ${describe(options)}`, { op, hint: 'for example { dtype }' });
   const flat: number[] = [];
   let found: Shape;
   let dtype = options.dtype === undefined ? undefined : checkDType(options.dtype, op);
@@ -237,7 +239,7 @@ function dtypeOfArray(values: ArrayBufferView): DType | undefined {
 }
 
 /** Appends the numbers in order and returns the shape; ragged nesting is an error. */
-function flatten(values: NestedArray, into: number[]): Shape {
+function flatten(values: NestedArray, into: number[], depth = 0): Shape {
   if (typeof values === 'number' || typeof values === 'boolean') {
     into.push(Number(values));
     return [];
@@ -247,9 +249,14 @@ function flatten(values: NestedArray, into: number[]): Shape {
       op: 'tensor',
       hint: 'for example tensor([[1, 2], [3, 4]])',
     });
+  if (depth === MAX_RANK)
+    throw new ShapeError(`arrays are nested more than ${MAX_RANK} deep`, {
+      op: 'tensor',
+      hint: `a tensor has at most ${MAX_RANK} axes`,
+    });
   let inner: Shape | undefined;
   for (const item of values) {
-    const shape = flatten(item, into);
+    const shape = flatten(item, into, depth + 1);
     inner ??= shape;
     if (inner.length !== shape.length || inner.some((d, i) => d !== shape[i]))
       throw new ShapeError(`ragged nesting: one row is ${show(inner)}, another ${show(shape)}`, {
