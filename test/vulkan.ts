@@ -1,28 +1,20 @@
 /**
  * `npm run test:vulkan [-- --require-gpu] [--quick] [--ops add,matmul] [--device N]`: the conformance walk alone, on
  * whatever drivers VK_DRIVER_FILES / VK_ICD_FILENAMES name. Prints for each device what passed, failed and was
- * skipped, and why. Exit status: 0 all passed, 1 something failed, 3 no device although one is required.
+ * skipped, and why. Exit status: 0 all passed, 1 something failed, 2 wrong usage, 3 no device although one is required.
  */
 import { parseArgs } from 'node:util';
 import '../src/index.js';
-import { ops } from '../src/ops/registry.js';
+import { opNamed, ops } from '../src/ops/registry.js';
 import { Runtime, survey } from '../src/runtime/runtime.js';
 import { conform, type Outcome } from './support/conformance.js';
 
-const { values: args } = parseArgs({
-  options: {
-    'require-gpu': { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
-    ops: { type: 'string' },
-    device: { type: 'string' },
-  },
-});
+const { args, chosen } = usage();
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
 const found = survey();
 const devices = found.devices.filter((d) => !args.device || String(d.index) === args.device);
 const validated = found.layers.some((layer) => layer.includes('VK_LAYER_KHRONOS_validation'));
-const wanted = args.ops?.split(',');
 
 for (const attempt of found.attempts) print(attempt);
 let failures = 0;
@@ -40,16 +32,34 @@ for (const device of devices) {
   failures += await walk(device.index);
 }
 if (used === 0) {
-  print(`no usable Vulkan device: ${found.loaderError || 'no driver reports one'}`);
+  const reason = args.device ? `none has the number ${args.device}` : 'no driver reports one';
+  print(`no usable Vulkan device: ${found.loaderError || reason}`);
   process.exitCode = args['require-gpu'] ? 3 : 0;
 }
 if (failures > 0) process.exitCode = 1;
+
+function usage() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        'require-gpu': { type: 'boolean', default: false },
+        quick: { type: 'boolean', default: false },
+        ops: { type: 'string' },
+        device: { type: 'string' },
+      },
+    });
+    return { args: values, chosen: values.ops?.split(',').map(opNamed) ?? ops };
+  } catch (error) {
+    process.stderr.write(`test:vulkan: ${(error as Error).message}\n`);
+    process.exit(2);
+  }
+}
 
 /** Conformance of one device; returns how many cases failed. */
 async function walk(device: number): Promise<number> {
   const runtime = new Runtime({ device, route: 'gpu', validate: validated, cacheFolder: '' });
   const outcomes: Outcome[] = [];
-  for (const op of ops.filter((o) => !wanted || wanted.includes(o.name))) {
+  for (const op of chosen) {
     const start = performance.now();
     const mine = await conform(op, runtime, { heavy: !args.quick, allVariants: true });
     const messages = runtime.takeMessages();

@@ -117,3 +117,25 @@ describe('route', () => {
     },
   );
 });
+
+describe('test:vulkan', () => {
+  const walk = (args: string[], env: Record<string, string> = {}) =>
+    spawnSync(process.execPath, [join(packageRoot(), 'dist/test/vulkan.js'), ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    });
+
+  test.each([[['--nonsense']], [['--ops', 'nonsense']]])('wrong usage ends with 2: %j', (args) => {
+    const { status, stderr } = walk(args);
+    expect(status).toBe(2);
+    expect(stderr).toContain('nonsense');
+  });
+
+  test('no device is an error only with --require-gpu', () => {
+    const none = drivers(join(folder, 'no-such-driver.json'));
+    expect(walk([], none).status).toBe(0);
+    const { status, stdout } = walk(['--require-gpu'], none);
+    expect(status).toBe(3);
+    expect(stdout).toContain('no usable Vulkan device');
+  });
+});
