@@ -62,7 +62,7 @@ memory filled(const memory::desc& desc) {
   memory m(desc, engine());
   const size_t bytes = desc.get_size();
   auto* words = static_cast<uint32_t*>(m.get_data_handle());
-  const bool half = desc.data_type() == memory::data_type::bf16;
+  const bool half = attn::onednn::type_of(desc) == memory::data_type::bf16;
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < static_cast<int64_t>(bytes / 4); ++i) {
     const float x =

@@ -156,7 +156,8 @@ class Product {
     const auto a = describe(p, &p.a_moves, p.m, p.k, p.transpose_a, p.in);
     const auto b = describe(p, &p.b_moves, p.k, p.n, p.transpose_b, p.in);
     const auto c = describe(p, nullptr, p.m, p.n, false, p.out);
-    const auto asked = worth_packing(p) ? memory::desc(b.dims(), b.data_type(), memory::format_tag::any) : b;
+    const auto asked =
+        worth_packing(p) ? memory::desc(onednn::dims_of(b), onednn::type_of(b), memory::format_tag::any) : b;
     memory::desc bias;
     if (p.bias) {
       memory::dims dims(p.batch.size() + 2, 1), strides(dims.size(), p.n);

@@ -21,6 +21,22 @@ inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const Des
 #endif
 }
 
+inline dnnl::memory::data_type type_of(const Desc& desc) {
+#if DNNL_VERSION_MAJOR >= 3
+  return desc.get_data_type();
+#else
+  return desc.data_type();
+#endif
+}
+
+inline dnnl::memory::dims dims_of(const Desc& desc) {
+#if DNNL_VERSION_MAJOR >= 3
+  return desc.get_dims();
+#else
+  return desc.dims();
+#endif
+}
+
 inline void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm kind, float alpha) {
 #if DNNL_VERSION_MAJOR >= 3
   ops.append_eltwise(kind, alpha, 0.0f);
