@@ -12,11 +12,11 @@
 #include <functional>
 #include <iostream>
 #include <map>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "cpu/onednn.h"
 #include "cpu/team.h"
 #include "probes.h"
 
@@ -62,7 +62,7 @@ memory filled(const memory::desc& desc) {
   memory m(desc, engine());
   const size_t bytes = desc.get_size();
   auto* words = static_cast<uint32_t*>(m.get_data_handle());
-  const bool half = desc.data_type() == memory::data_type::bf16;
+  const bool half = attn::onednn::type_of(desc) == memory::data_type::bf16;
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < static_cast<int64_t>(bytes / 4); ++i) {
     const float x =
@@ -89,7 +89,7 @@ std::function<void()> execution(const dnnl::primitive& primitive, std::unordered
 Work matmul(const std::string& dtype, Size s, bool packed) {
   const auto t = type_of(dtype);
   const memory::desc a({s.rows, s.cols}, t, Tag::ab), b({s.cols, s.cols}, t, packed ? Tag::any : Tag::ab);
-  const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(a, b, a), engine());
+  const auto pd = attn::onednn::matmul(engine(), a, b, nullptr, a);
   const memory out(a, engine());
   return {execution(dnnl::matmul(pd), {{DNNL_ARG_SRC, filled(a)},
                                        {DNNL_ARG_WEIGHTS, filled(pd.weights_desc())},
@@ -99,7 +99,11 @@ Work matmul(const std::string& dtype, Size s, bool packed) {
 
 Work binary(const std::string& dtype, Size s, dnnl::algorithm kind) {
   const memory::desc d({s.rows, s.cols}, type_of(dtype), Tag::ab);
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::binary::primitive_desc pd(engine(), kind, d, d, d);
+#else
   const dnnl::binary::primitive_desc pd(dnnl::binary::desc(kind, d, d, d), engine());
+#endif
   return {execution(dnnl::binary(pd),
                     {{DNNL_ARG_SRC_0, filled(d)}, {DNNL_ARG_SRC_1, filled(d)}, {DNNL_ARG_DST, filled(d)}}),
           1.0 * s.count(), 3 * bytes_of(dtype) * s.count()};
@@ -107,23 +111,41 @@ Work binary(const std::string& dtype, Size s, dnnl::algorithm kind) {
 
 Work relu(const std::string& dtype, Size s) {
   const memory::desc d({s.rows, s.cols}, type_of(dtype), Tag::ab);
-  const dnnl::eltwise_forward::primitive_desc pd(
-      {dnnl::prop_kind::forward_inference, dnnl::algorithm::eltwise_relu, d, 0.0f}, engine());
+  constexpr auto inference = dnnl::prop_kind::forward_inference;
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::eltwise_forward::primitive_desc pd(engine(), inference, dnnl::algorithm::eltwise_relu, d, d,
+                                                 0.0f);
+#else
+  const dnnl::eltwise_forward::primitive_desc pd({inference, dnnl::algorithm::eltwise_relu, d, 0.0f},
+                                                 engine());
+#endif
   return {execution(dnnl::eltwise_forward(pd), {{DNNL_ARG_SRC, filled(d)}, {DNNL_ARG_DST, filled(d)}}),
           1.0 * s.count(), 2 * bytes_of(dtype) * s.count()};
 }
 
 Work softmax(const std::string& dtype, Size s) {
   const memory::desc d({s.rows, s.cols}, type_of(dtype), Tag::ab);
-  const dnnl::softmax_v2_forward::primitive_desc pd(
-      {dnnl::prop_kind::forward_inference, dnnl::algorithm::softmax_accurate, d, d, 1}, engine());
-  return {execution(dnnl::softmax_v2_forward(pd), {{DNNL_ARG_SRC, filled(d)}, {DNNL_ARG_DST, filled(d)}}),
-          5.0 * s.count(), 2 * bytes_of(dtype) * s.count()};
+  constexpr auto inference = dnnl::prop_kind::forward_inference;
+  constexpr auto accurate = dnnl::algorithm::softmax_accurate;
+#if DNNL_VERSION_MAJOR >= 3
+  using Softmax = dnnl::softmax_forward;
+  const Softmax::primitive_desc pd(engine(), inference, accurate, d, d, 1);
+#else
+  using Softmax = dnnl::softmax_v2_forward;
+  const Softmax::primitive_desc pd({inference, accurate, d, d, 1}, engine());
+#endif
+  return {execution(Softmax(pd), {{DNNL_ARG_SRC, filled(d)}, {DNNL_ARG_DST, filled(d)}}), 5.0 * s.count(),
+          2 * bytes_of(dtype) * s.count()};
 }
 
 Work rowsum(const std::string& dtype, Size s) {
   const memory::desc in({s.rows, s.cols}, type_of(dtype), Tag::ab), out({s.rows, 1}, type_of(dtype), Tag::ab);
-  const dnnl::reduction::primitive_desc pd({dnnl::algorithm::reduction_sum, in, out, 0.0f, 0.0f}, engine());
+  constexpr auto add = dnnl::algorithm::reduction_sum;
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::reduction::primitive_desc pd(engine(), add, in, out, 0.0f, 0.0f);
+#else
+  const dnnl::reduction::primitive_desc pd({add, in, out, 0.0f, 0.0f}, engine());
+#endif
   return {execution(dnnl::reduction(pd), {{DNNL_ARG_SRC, filled(in)}, {DNNL_ARG_DST, filled(out)}}),
           1.0 * s.count(), bytes_of(dtype) * s.count()};
 }

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
-#include <oneapi/dnnl/dnnl.hpp>
 
 #include "convert.h"
+#include "onednn.h"
 #include "team.h"
 
 namespace attn::cpu {
@@ -109,7 +109,7 @@ dnnl::primitive_attr epilogue(Activation activation) {
                              algorithm::eltwise_gelu_tanh, algorithm::eltwise_swish};
   const float alpha =
       activation == Activation::silu ? 1.0f : 0.0f;  // swish: x sigmoid(alpha x); relu: slope below 0
-  ops.append_eltwise(1.0f, kinds[static_cast<size_t>(activation)], alpha, 0.0f);
+  onednn::append_eltwise(ops, kinds[static_cast<size_t>(activation)], alpha);
   attr.set_post_ops(ops);
   return attr;
 }
@@ -127,7 +127,7 @@ class Call {
   void run(const dnnl::stream& stream, std::initializer_list<const void*> addresses) {
     int i = 0;
     for (const void* address : addresses)
-      dnnl_memory_set_data_handle_v2(arguments_[i++].memory, const_cast<void*>(address), stream.get());
+      onednn::set_address(arguments_[i++].memory, const_cast<void*>(address), stream.get());
     const auto status = dnnl_primitive_execute(primitive_.get(), stream.get(), count_, arguments_);
     if (status == dnnl_out_of_memory)
       throw Error("ATTN_OUT_OF_MEMORY", "oneDNN found no memory for its scratchpad");
@@ -156,15 +156,16 @@ class Product {
     const auto a = describe(p, &p.a_moves, p.m, p.k, p.transpose_a, p.in);
     const auto b = describe(p, &p.b_moves, p.k, p.n, p.transpose_b, p.in);
     const auto c = describe(p, nullptr, p.m, p.n, false, p.out);
-    const auto asked = worth_packing(p) ? memory::desc(b.dims(), b.data_type(), memory::format_tag::any) : b;
+    const auto asked =
+        worth_packing(p) ? memory::desc(onednn::dims_of(b), onednn::type_of(b), memory::format_tag::any) : b;
     memory::desc bias;
     if (p.bias) {
       memory::dims dims(p.batch.size() + 2, 1), strides(dims.size(), p.n);
       dims.back() = p.n, strides.back() = 1;
       bias = {dims, type_of(p.in), strides};
     }
-    const auto desc = p.bias ? dnnl::matmul::desc(a, asked, bias, c) : dnnl::matmul::desc(a, asked, c);
-    const dnnl::matmul::primitive_desc chosen(desc, epilogue(p.activation), engine());
+    const auto chosen =
+        onednn::matmul(engine(), a, asked, p.bias ? &bias : nullptr, c, epilogue(p.activation));
     const auto weights = chosen.weights_desc();
     multiply_.own(dnnl::matmul(chosen));
     multiply_.add(DNNL_ARG_SRC, a);
