@@ -7,7 +7,8 @@ import type { Command } from 'commander';
 import type { Caps } from '../runtime/binding.js';
 import { loadedFrom } from '../runtime/load.js';
 import { type CpuInfo, native, type Routing, type Survey } from '../runtime/native.js';
-import { cacheFolder, Runtime } from '../runtime/runtime.js';
+import { cacheFolder } from '../runtime/options.js';
+import { Runtime } from '../runtime/runtime.js';
 
 export interface Diagnosis {
   version: string;

@@ -1,6 +1,6 @@
 /** The built addon as a file, and the two ways to build it: cheap checks. `npm run test:builds` builds both. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packageRoot } from '../../src/runtime/load.js';
@@ -21,11 +21,9 @@ test('binding.gyp watches every native source, and ends in build/Release', () =>
   const inputs = run(process.execPath, 'scripts/build-native.mjs', '--inputs').trim().split('\n');
   expect(inputs).toContain('native/addon.cc');
   expect(inputs).toContain('CMakeLists.txt');
-  const tracked = run('git', 'ls-files', 'native', 'shaders')
-    .trim()
-    .split('\n')
-    .filter((f) => existsSync(join(root, f)));
-  for (const file of tracked) expect(inputs).toContain(file);
+  for (const folder of ['native', 'shaders'])
+    for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }))
+      if (/\.(cc|h|comp|glsl)$/.test(file)) expect(inputs).toContain(`${folder}/${file}`);
   expect(readFileSync(join(root, 'binding.gyp'), 'utf8')).toContain(
     '"outputs": ["<(PRODUCT_DIR)/attn_vk.node"]',
   );
