@@ -15,7 +15,7 @@ export interface Effort {
   least: number;
 }
 
-export const thorough: Effort = { runs: 30, cap: 0.8, least: 3 };
+export const thorough: Effort = { runs: 30, cap: 3, least: 3 };
 export const quick: Effort = { runs: 7, cap: 0.15, least: 3 };
 
 const TURNS = 5;
