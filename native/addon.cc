@@ -307,7 +307,8 @@ class Engine : public Napi::ObjectWrap<Engine> {
     executor.post([&executor, finish = std::move(finish), ids = numbers<int32_t>(info[0]),
                    seconds = info[1].As<Napi::Number>().DoubleValue()] {
       try {
-        executor.router().calibrate(engine::measure(executor, ids, seconds));
+        const Calibration measured = engine::measure(executor, ids, seconds);
+        if (!executor.stopping()) executor.router().calibrate(measured);
         finish(nullptr);
       } catch (const Error& error) {
         finish(&error);
