@@ -30,6 +30,12 @@ afterEach(async () => {
   four.dispose();
 });
 
+it('takes data in memory that threads share', async () => {
+  const x = tensor(new Float32Array(new SharedArrayBuffer(16), 4, 2).fill(3));
+  expect(await x.data()).toEqual(new Float32Array([3, 3]));
+  x.dispose();
+});
+
 /** Values that are no tensor, whatever else they are. A plain object is not here: it ends a call as attributes. */
 const foreign: [string, unknown][] = [
   ['null', null],

@@ -5,6 +5,7 @@
 #include <hwy/highway.h>
 
 #include "cpu/convert.h"
+#include "cpu/element.h"
 #include "cpu/team.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,11 +41,7 @@ void NarrowBf16(const float* in, uint16_t* out, int64_t n) {
     const auto bits = hn::IfThenElse(nan, hn::Or(top, quiet), rounded);
     hn::StoreU(hn::DemoteTo(half, hn::BitCast(hn::RebindToSigned<decltype(d)>(), bits)), half, out + i);
   }
-  for (; i < n; ++i) {
-    const uint32_t u = words[i];
-    out[i] = static_cast<uint16_t>((u & 0x7fffffff) > 0x7f800000 ? (u >> 16) | 0x40
-                                                                 : (u + 0x7fff + ((u >> 16) & 1)) >> 16);
-  }
+  for (; i < n; ++i) out[i] = from_f32<BFloat>(in[i]).bits;
 }
 
 void WidenF16(const uint16_t* in, float* out, int64_t n) {

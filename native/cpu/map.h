@@ -24,7 +24,11 @@ inline constexpr int64_t kMapAlign = 64;
 // level, its output would only evict what it reads. More than 32 MiB of it is never one tenant's own.
 inline bool past_caches(int64_t bytes) {
   static const int64_t limit = [] {
+#ifdef _SC_LEVEL3_CACHE_SIZE
     const int64_t last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#else
+    const int64_t last_level = 0;  // not told by musl and macOS
+#endif
     return std::min<int64_t>(last_level > 0 ? last_level : INT64_MAX, 32 << 20);
   }();
   return bytes > limit;

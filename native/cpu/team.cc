@@ -1,19 +1,25 @@
 #include "team.h"
 
+#ifdef __linux__
 #include <sched.h>
+#endif
 
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace attn::cpu {
 namespace {
 
 int affinity_cores() {
+#ifdef __linux__
   cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 // cgroup v2 "cpu.max" holds "<quota|max> <period>"; v1 keeps the two in files of their own (quota -1: none).
@@ -41,6 +47,7 @@ int available_cores() {
 // that loaded the addon.
 void own_team(int threads) {
   omp_set_num_threads(threads);
+#ifdef __linux__
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) != threads || threads < 2)
     return;
@@ -54,6 +61,7 @@ void own_team(int threads) {
     CPU_SET(cores[omp_get_thread_num()], &mine);
     sched_setaffinity(0, sizeof mine, &mine);
   }
+#endif
 }
 
 }  // namespace attn::cpu

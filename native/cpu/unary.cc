@@ -62,7 +62,6 @@ HWY_INLINE VF apply(VF x) {
     return hn::Mul(x, vsigmoid(hn::Mul(x, cubic)));
   }
   if constexpr (op == Unary::erf) return verf(x);
-  if constexpr (op == Unary::erf) return verf(x);
   if constexpr (op == Unary::silu) return hn::Mul(x, vsigmoid(x));
 }
 

@@ -15,14 +15,13 @@
 // one in-order queue. The model adds all times up, on whichever side they fall: exact for a chain of
 // dependent ops, pessimistic where independent ops could overlap on both sides, which we do not schedule for.
 // Hence
-//   - launch(gpu) is the steady cost of one more tiny dispatch in a long batch (with its barrier), not submit
-//   + wait;
+//   - launch(gpu) is the steady cost of one more tiny dispatch in a long batch (with its barrier), not that
+//     of submit + wait;
 //   - going GPU -> CPU costs submit + wait for the queue: measured as the latency of a small download, and so
-//   charged
-//     once per buffer that crosses (two buffers crossing at one point are charged twice: work is kept
-//     together);
-//   - going CPU -> GPU costs the copy and its share of the next submit: the latency of a small upload. Nobody
-//   waits.
+//     charged once per buffer that crosses (two buffers crossing at one point are charged twice: work is
+//     kept together);
+//   - going CPU -> GPU costs the copy and its share of the next submit: the latency of a small upload.
+//     Nobody waits.
 //   - a block that stays on the GPU and is not read pays no wait at all.
 //
 // Before calibration the thresholds measured for this project's forerunner serve, written as points of the

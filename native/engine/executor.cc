@@ -137,6 +137,7 @@ void Executor::run_block(Submission& submission, std::shared_ptr<const Error>& f
     if (submission.barrier) check_faults();
   } catch (...) {
     const auto error = describe_failure("");
+    interval_.clear();  // it names prepared ops that this block may forget
     abandon(next, error, submission);
     if (!failure) failure = error;
   }

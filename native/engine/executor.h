@@ -73,6 +73,7 @@ class Executor {
   void stop();
 
   // ---- executor thread ----
+  bool stopping() const { return stopping_; }
   vulkan::Device* device() { return device_.get(); }
   Residency& buffers() { return buffers_; }
   Prepared& prepared(int32_t id) { return prepared_.at(id); }

@@ -64,8 +64,10 @@ HostBlock HostPool::allocate(uint64_t bytes) {
     throw Error("ATTN_OUT_OF_MEMORY", "the system refused " + std::to_string(bytes) + " bytes of host memory",
                 "dispose tensors or use scope()");
   }
+#ifdef MADV_HUGEPAGE
   if (size >= kHuge)
     madvise(data, size, MADV_HUGEPAGE);  // fewer page faults and TLB misses in streaming kernels
+#endif
   return {data, c};
 }
 

@@ -73,9 +73,10 @@ bool Partitioner::remembered(const Block& block, const CostModel& model, std::ve
   };
   for (const auto& node : block.nodes) {
     const Work& w = *node.work;
-    mix(uint64_t(w.cell) << 32 | uint64_t(node.inputs) << 17 | uint64_t(node.outputs) << 1 | w.gpu_possible);
+    mix(uint64_t(w.cell) << 1 | w.gpu_possible);
+    mix(uint64_t(node.inputs) << 32 | node.outputs);
     mix(std::bit_cast<uint64_t>(w.amount()));
-    for (uint32_t k = 0; k < uint32_t(node.inputs) + node.outputs; k++) mix(block.operands[node.first + k]);
+    for (uint32_t k = 0; k < node.inputs + node.outputs; k++) mix(block.operands[node.first + k]);
   }
   for (const auto& b : block.buffers) mix(b.bytes << 3 | b.host << 2 | b.device << 1 | b.read);
   block_hash_ = h;

@@ -23,7 +23,7 @@ namespace attn {
 struct BlockNode {
   const Work* work;
   uint32_t first;            // operands[first, first + inputs) are read,
-  uint16_t inputs, outputs;  // the `outputs` after them are written
+  uint32_t inputs, outputs;  // the `outputs` after them are written
 };
 
 struct BlockBuffer {

@@ -4,9 +4,8 @@
 //   free    -1  buffer                          the last reference is gone
 //   adopt   -2  buffer  upload                  buffer takes the bytes of an upload
 //   read    -3  buffer  target                  buffer's bytes go to a read target
-//   forget  -4  prepared                        the prepared op will not be named again in this block; its
-//   number
-//                                               may be given to another one from the next block on
+//   forget  -4  prepared                        not named again in this block; its number may be given to
+//                                               another prepared op from the next block on
 //
 // Frees are moved up to the last use before them, so a temporary lives exactly as long as it is needed
 // however late JavaScript drops it.

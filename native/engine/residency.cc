@@ -52,7 +52,7 @@ const void* Residency::to_host(int32_t id) {
     device_->wait(b.memory);
     b.host = mapped;
   } else {
-    b.block = pool_.allocate(b.bytes);
+    if (!b.block.data) b.block = pool_.allocate(b.bytes);  // kept where the download fails
     b.host = b.block.data;
     device_->download(b.memory, 0, b.host, b.bytes);
   }
@@ -63,6 +63,7 @@ const void* Residency::to_host(int32_t id) {
 vulkan::Memory* Residency::to_device(int32_t id) {
   Buffer& b = at(id);
   if (b.on_device) return b.memory;
+  if (!b.on_host) throw Error("ATTN_INTERNAL", "a buffer was used that does not exist");
   if (!b.memory) b.memory = device_->allocate(b.bytes);
   if (b.bytes > 0) device_->upload(b.memory, 0, b.host, b.bytes);
   b.on_device = true;

@@ -125,7 +125,7 @@ void Router::collect(const Program& program, Residency& residency) {
     for (size_t k = 0; k < p.outputs.size(); k++)
       operands_.push_back(fresh(in.operands[p.inputs.size() + k], p.outputs[k].bytes, false));
     nodes_.push_back(
-        {&p.work, first, static_cast<uint16_t>(p.inputs.size()), static_cast<uint16_t>(p.outputs.size())});
+        {&p.work, first, static_cast<uint32_t>(p.inputs.size()), static_cast<uint32_t>(p.outputs.size())});
     node_instruction_.push_back(static_cast<uint32_t>(i));
   }
 }

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "../cpu/element.h"
 #include "executor.h"
-#include "half.h"
 
 namespace attn::engine {
 namespace {
@@ -28,10 +28,10 @@ void fill(void* data, const OperandInfo& info) {
         static_cast<float*>(data)[i] = static_cast<float>(value);
         break;
       case DType::f16:
-        static_cast<uint16_t*>(data)[i] = to_half(static_cast<float>(value));
+        static_cast<cpu::Half*>(data)[i] = cpu::from_f32<cpu::Half>(static_cast<float>(value));
         break;
       case DType::bf16:
-        static_cast<uint16_t*>(data)[i] = to_bfloat(static_cast<float>(value));
+        static_cast<cpu::BFloat*>(data)[i] = cpu::from_f32<cpu::BFloat>(static_cast<float>(value));
         break;
       case DType::i32:
         static_cast<int32_t*>(data)[i] = static_cast<int32_t>(std::lround(value));
@@ -51,9 +51,9 @@ double value_at(const void* data, DType dtype, size_t i) {
     case DType::f32:
       return static_cast<const float*>(data)[i];
     case DType::f16:
-      return from_half(static_cast<const uint16_t*>(data)[i]);
+      return cpu::to_f32(static_cast<const cpu::Half*>(data)[i]);
     case DType::bf16:
-      return from_bfloat(static_cast<const uint16_t*>(data)[i]);
+      return cpu::to_f32(static_cast<const cpu::BFloat*>(data)[i]);
     case DType::i32:
       return static_cast<const int32_t*>(data)[i];
     default:
@@ -150,7 +150,7 @@ Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, do
   const double share = budget / (3.0 * prepared.size() + 6);
 
   // Copies first: without them no choice is sound.
-  if (device) {
+  if (device && !executor.stopping()) {
     std::vector<char> host(4 << 20);
     for (const uint64_t bytes : {uint64_t{4} << 10, uint64_t{256} << 10, uint64_t{4} << 20}) {
       vulkan::Memory* memory = device->allocate(bytes);
@@ -174,7 +174,7 @@ Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, do
     for (const Side side : {Side::cpu, Side::gpu}) {
       // Problems come in order of weight: past the budget the families that are left fall back to those
       // measured.
-      if (since(start) > budget) break;
+      if (since(start) > budget || executor.stopping()) break;
       if (side == Side::gpu && (!device || !executor.trusted(p))) continue;
       Trial trial(executor, p);
       const double seconds = time_batches(share, side == Side::cpu ? kCpuBatch : kGpuBatch, [&](int runs) {

@@ -28,6 +28,13 @@ std::string text(const Napi::Object& from, const char* key) {
   return v.IsString() ? v.As<Napi::String>().Utf8Value() : std::string();
 }
 
+std::span<char> bytes_of(const Napi::TypedArray& array) {
+  void* data = nullptr;
+  if (napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok)
+    throw Napi::Error::New(array.Env());
+  return {static_cast<char*>(data), array.ByteLength()};
+}
+
 Napi::Object to_js(Napi::Env env, const vulkan::Caps& c) {
   auto o = Napi::Object::New(env);
   const auto triple = [&](const uint32_t(&v)[3]) {

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,9 @@ Napi::Array strings(Napi::Env env, const std::vector<std::string>& values);
 // Properties of a plain object; `otherwise`, or the empty string, where there is none of the kind.
 double number(const Napi::Object& from, const char* key, double otherwise = 0);
 std::string text(const Napi::Object& from, const char* key);
+
+// What a typed array views, in memory that threads share (SharedArrayBuffer) too.
+std::span<char> bytes_of(const Napi::TypedArray&);
 
 // Prepared of src/runtime/binding.ts.
 engine::Prepared prepared_from(const Napi::Object&);

@@ -31,8 +31,8 @@ struct TestBlock {
   }
   void node(const Work& w, std::vector<uint32_t> in, std::vector<uint32_t> out) {
     works.push_back(w);
-    nodes.push_back({nullptr, static_cast<uint32_t>(operands.size()), static_cast<uint16_t>(in.size()),
-                     static_cast<uint16_t>(out.size())});
+    nodes.push_back({nullptr, static_cast<uint32_t>(operands.size()), static_cast<uint32_t>(in.size()),
+                     static_cast<uint32_t>(out.size())});
     operands.insert(operands.end(), in.begin(), in.end());
     operands.insert(operands.end(), out.begin(), out.end());
   }

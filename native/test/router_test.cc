@@ -100,6 +100,21 @@ TEST_CASE("work is kept together where moving it costs more than it gains") {
   CHECK(route(true, false, 50, true) == 0);
 }
 
+TEST_CASE("an instruction may have more operands than 16 bits count") {
+  CostModel m;
+  TestBlock b;
+  std::vector<uint32_t> in(70'000);
+  for (auto& x : in) x = b.buffer(64, true);
+  const uint32_t out = b.buffer(64 * in.size(), false, false, true);
+  b.node(m.work(m.key("concat", Family::move, DType::f32), 0, 1e6, true), in, {out});
+  const Side sides[] = {Side::gpu};
+  size_t up = 0, down = 0;
+  for_each_copy(b.view(), sides,
+                [&](uint32_t, Direction d, uint32_t) { d == Direction::upload ? up++ : down++; });
+  CHECK(up == in.size());
+  CHECK(down == 1);
+}
+
 TEST_CASE("a block that the CPU wins everywhere is settled without a graph") {
   CostModel m;
   m.calibrate(linear(1e10, 1e9));

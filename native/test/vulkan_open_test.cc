@@ -107,6 +107,11 @@ TEST_CASE("the pipeline cache is kept, and rebuilt when it is damaged") {
     out.seekp(-5, std::ios::end);
     out.put('!');
   });
+  damaged([&] {  // a size that would take all memory to read
+    std::fstream out(file(), std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(8);
+    out.write("\xff\xff\xff\xff\xff\xff\xff\x7f", 8);
+  });
 }
 
 TEST_CASE("several devices live in one process, and in several threads") {

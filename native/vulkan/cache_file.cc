@@ -14,7 +14,6 @@ struct Header {
   uint64_t bytes, hash;
 };
 constexpr char kMagic[8] = {'A', 'T', 'T', 'N', 'V', 'P', 'C', '1'};
-constexpr uint64_t kMost = uint64_t{1} << 30;
 
 }  // namespace
 
@@ -33,8 +32,9 @@ std::vector<uint8_t> read_cache_file(const std::filesystem::path& file, std::str
     why = "it cannot be read, or is shorter than its header";
   } else if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
     why = "it is no pipeline cache of this version";
-  } else if (header.bytes > kMost) {
-    why = "it claims an impossible size";
+  } else if (const uintmax_t size = std::filesystem::file_size(file, none);
+             none || header.bytes > size - sizeof header) {
+    why = "it is shorter than it claims";
   } else {
     std::vector<uint8_t> data(header.bytes);
     in.read(reinterpret_cast<char*>(data.data()), static_cast<std::streamsize>(data.size()));

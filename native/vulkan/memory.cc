@@ -39,7 +39,8 @@ void Slabs::choose_types() {
       const auto& type = memory.memoryTypes[i];
       if (!(allowed >> i & 1) || (type.propertyFlags & wanted) != wanted || (type.propertyFlags & unwanted))
         continue;
-      if (type.propertyFlags & Bit::eProtected) continue;
+      // AMD's uncached types want a feature that is not enabled.
+      if (type.propertyFlags & (Bit::eProtected | Bit::eDeviceCoherentAMD)) continue;
       if (!full_heap || memory.memoryHeaps[type.heapIndex].size == core_.caps.heap_bytes)
         return static_cast<int>(i);
     }

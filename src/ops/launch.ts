@@ -35,6 +35,12 @@ export function fixedSubgroups(caps: Caps): string | null {
  */
 export const MOST_TURNS = 32768;
 
+/** Why loops that a plan cannot cut may not run on a software device, or null. */
+export const overTurns = (turns: number, caps: Caps): string | null =>
+  caps.type === 'cpu' && turns > MOST_TURNS
+    ? `${turns} turns of its loops are more than software drivers run`
+    : null;
+
 /** Names the first operand that one binding cannot hold. */
 export function overBinding(operands: readonly Spec[], caps: Caps): string | null {
   for (const s of operands)

@@ -3,6 +3,7 @@ import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { sizeOf } from '../tensor/shape.js';
 import type { GpuVariant, Problem } from './contract.js';
+import { overTurns } from './launch.js';
 import { activations, type MatmulAttrs, type Walk, walk } from './matmul.walk.js';
 
 type MatmulProblem = Problem<MatmulAttrs>;
@@ -161,7 +162,7 @@ const shared: GpuVariant<MatmulAttrs> = {
     if (caps.maxInvocations < 64) return `groups of ${caps.maxInvocations} invocations are too small`;
     if (bytes > caps.sharedBytes)
       return `its tiles take ${bytes} of ${caps.sharedBytes} bytes of shared memory`;
-    return tiledRefusal(problem, caps);
+    return overTurns(2 * walk(problem).k, caps) ?? tiledRefusal(problem, caps);
   },
   // On a CPU a barrier costs hundreds of multiply-adds; for a few rows or columns a tile is mostly padding.
   prefers(problem, caps) {
@@ -199,7 +200,8 @@ function sharedTile(
 
 const nobarrier: GpuVariant<MatmulAttrs> = {
   name: 'nobarrier',
-  admits: tiledRefusal,
+  admits: (problem, caps) =>
+    overTurns(walk(problem).k / (isHalf(problem) ? 2 : 1), caps) ?? tiledRefusal(problem, caps),
   prefers: (_, caps) => caps.type === 'cpu',
   plan(problem, caps) {
     const { m, n, k, batch } = walk(problem);
@@ -224,7 +226,8 @@ const nobarrier: GpuVariant<MatmulAttrs> = {
 
 const simple: GpuVariant<MatmulAttrs> = {
   name: 'simple',
-  admits: refusal,
+  admits: (problem, caps) =>
+    overTurns(walk(problem).k * perWord(problem.outputs[0]!.dtype), caps) ?? refusal(problem, caps),
   plan: (problem, caps) =>
     launches(problem, caps, { shader: 'matmul_simple', size: 64, spec: [], tile: [1, 1] }),
 };

@@ -200,6 +200,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     { ...product(70000, 3, 5), heavy: true },
     { ...given([70000, 2, 3], [70000, 3, 2]), dtypes: ['float32'], heavy: true },
     { ...product(257, 300, 511), heavy: true },
+    { ...product(3, 2, 70000), heavy: true }, // more turns of a loop than software drivers run
     // Larger than a binding of 128 MiB; test/matmul-cut.test.ts cuts smaller ones every way.
     { ...product(70001, 500, 2), dtypes: ['float32'], heavy: true },
   ],
