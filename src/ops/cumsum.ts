@@ -4,7 +4,7 @@ import { dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { normalizeAxis, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type GpuVariant, type Problem } from './define.js';
-import { fixedSubgroups, loneGroup, MOST_TURNS, overBinding, wordsOf } from './launch.js';
+import { cutLines, fixedSubgroups, loneGroup, MOST_TURNS, overBinding, wordsOf } from './launch.js';
 
 export interface CumsumAttrs {
   axis: number;
@@ -69,14 +69,7 @@ const simple: GpuVariant<CumsumAttrs> = {
     const { outer, n, inner } = linesOf(problem);
     const lines = outer * inner;
     const group = loneGroup(caps);
-    const busy = caps.type === 'cpu' ? 512 : 8192;
-    const wanted = Math.max(
-      1,
-      Math.min(Math.ceil(busy / lines), Math.floor(n / 128)),
-      Math.ceil(n / MOST_TURNS),
-    );
-    const length = Math.ceil(n / wanted);
-    const segments = Math.ceil(n / length);
+    const { length, segments } = cutLines(lines, n, 128, 1, caps);
     const halves = x.dtype === 'float16' || x.dtype === 'bfloat16';
     const [offsets, wide] = [2, 3];
     const launch = (stage: number, invocations: number, from: number, to: number): Dispatch => ({

@@ -35,6 +35,21 @@ export function fixedSubgroups(caps: Caps): string | null {
  */
 export const MOST_TURNS = 32768;
 
+/**
+ * Cuts `lines` lines of `n` elements into segments, one to an invocation: enough of them to keep the device busy, none
+ * shorter than `shortest`, none with more than MOST_TURNS turns at `turns` an element.
+ */
+export function cutLines(lines: number, n: number, shortest: number, turns: number, caps: Caps) {
+  const busy = caps.type === 'cpu' ? 512 : 8192;
+  const wanted = Math.max(
+    1,
+    Math.min(Math.ceil(busy / lines), Math.floor(n / shortest)),
+    Math.ceil((turns * n) / MOST_TURNS),
+  );
+  const length = Math.ceil(n / wanted);
+  return { length, segments: Math.ceil(n / length) };
+}
+
 /** Why loops that a plan cannot cut may not run on a software device, or null. */
 export const overTurns = (turns: number, caps: Caps): string | null =>
   caps.type === 'cpu' && turns > MOST_TURNS

@@ -5,6 +5,7 @@ import { normalizeAxis, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type GpuVariant, type Problem } from './define.js';
 import {
+  cutLines,
   fixedSubgroups,
   loneGroup,
   MOST_TURNS,
@@ -108,14 +109,7 @@ const simple: GpuVariant<SoftmaxAttrs> = {
     const { outer, n, inner } = linesOf(problem);
     const lines = outer * inner;
     const group = loneGroup(caps);
-    const busy = caps.type === 'cpu' ? 512 : 8192;
-    const wanted = Math.max(
-      1,
-      Math.min(Math.ceil(busy / lines), Math.floor(n / 256)),
-      Math.ceil((2 * n) / MOST_TURNS),
-    );
-    const length = Math.ceil(n / wanted);
-    const segments = Math.ceil(n / length);
+    const { length, segments } = cutLines(lines, n, 256, 2, caps);
     const [forLines, forParts] = [2, 3];
     const launch = (stage: number, invocations: number, from: number, stats: number): Dispatch => ({
       shader: 'softmax_lines',
