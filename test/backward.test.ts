@@ -36,7 +36,9 @@ function settingOf(op: Op, sample: Sample<object>, dtype: DType): Setting | null
   const drawn = sampleInputs(op, sample, dtype);
   const specs = drawn.map((d) => d.spec);
   const problem = problemOf(op, specs, { ...op.attrs, ...sample.attrs }) as Problem<object>;
-  if (!problem.outputs.every((s) => isFloat(s.dtype)) || !specs.some((s) => isFloat(s.dtype))) return null;
+  const results = problem.outputs.slice(0, op.results ?? 1);
+  if (results.length === 0 || !results.every((s) => isFloat(s.dtype)) || !specs.some((s) => isFloat(s.dtype)))
+    return null;
   if ([...specs, ...problem.outputs].some((s) => s.size > MOST)) return null;
   const make = (s: Spec, domain: readonly [number, number], seed: number) =>
     tensor(encode(s.dtype, values(s, domain, seed)), s.shape, { dtype: s.dtype });
@@ -46,7 +48,7 @@ function settingOf(op: Op, sample: Sample<object>, dtype: DType): Setting | null
     problem,
     inputs,
     values: inputs.map((t) => Float64Array.from(decode(t.dtype, t.dataSync()))),
-    grads: problem.outputs.map((s, i) => make(s, [-1, 1], i + 50)),
+    grads: results.map((s, i) => make(s, [-1, 1], i + 50)),
   };
 }
 
@@ -58,6 +60,8 @@ function gradientsOf({ op, problem, inputs, grads }: Setting): readonly (Value |
   try {
     return op.backward!({
       grads,
+      needs: problem.inputs.map((s) => isFloat(s.dtype)),
+      pending: [],
       inputs: held(inputs, op.saves?.inputs),
       outputs: held(outputs, op.saves?.outputs),
       attrs: problem.attrs,
@@ -91,14 +95,14 @@ function difference(
   const [above, below] = [outputsAt(x + step), outputsAt(x - step)];
   // Subtracted before they are summed: elements that did not move must not drown those that did.
   const change = above.reduce(
-    (sum, y, o) => y.reduce((s, v, e) => s + (v - below[o]![e]!) * weights[o]![e]!, sum),
+    (sum, y, o) => (weights[o] ? y.reduce((s, v, e) => s + (v - below[o]![e]!) * weights[o]![e]!, sum) : sum),
     0,
   );
   return change / (2 * step);
 }
 
 function check(setting: Setting, gradients: readonly (Value | null)[], what: string): number {
-  const { problem } = setting;
+  const { problem, grads } = setting;
   expect(gradients, what).toHaveLength(problem.inputs.length);
   let compared = 0;
   for (const [i, input] of problem.inputs.entries()) {
@@ -111,7 +115,7 @@ function check(setting: Setting, gradients: readonly (Value | null)[], what: str
       shape: input.shape,
       dtype: input.dtype,
     });
-    if (input.dtype !== 'float32' || problem.outputs.some((s) => s.dtype !== 'float32')) continue;
+    if (input.dtype !== 'float32' || grads.some((s) => s.dtype !== 'float32')) continue;
     const got = gradient.dataSync();
     const stride = Math.max(1, Math.floor(input.size / MOVED));
     for (let at = 0; at < input.size; at += stride) {

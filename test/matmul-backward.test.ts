@@ -39,7 +39,8 @@ describe('matmul backward', () => {
     const attrs = { ...F.matmul.op.attrs, ...given };
     const specs = inputs.map((t) => t.spec);
     const problem = problemOf(F.matmul.op as never, specs, attrs) as Problem<F.MatmulAttrs>;
-    return { grads: [grad], inputs, outputs, attrs, problem, F: F as unknown as OpTable };
+    const needs = specs.map(() => true);
+    return { grads: [grad], needs, pending: [], inputs, outputs, attrs, problem, F: F as unknown as OpTable };
   };
   const dot = (x: Tensor, y: Tensor): number => {
     const other = y.dataSync();

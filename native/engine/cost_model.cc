@@ -7,7 +7,7 @@ namespace attn {
 namespace {
 
 constexpr const char* kFamilyNames[kFamilies] = {"map",  "special", "reduce", "move",
-                                                 "scan", "gemm",    "random"};
+                                                 "scan", "gemm",    "random", "attention"};
 
 size_t at(Family f) { return static_cast<size_t>(f); }
 size_t at(DType t) { return static_cast<size_t>(t); }
@@ -90,16 +90,17 @@ void CostModel::defaults() {
   const struct {
     double bytes, speedup;
   } points[] = {{12 * n512, 4.57}, {12 * n1024, 1.71}, {8 * n2048, 0.91}};
-  // Bytes per second of one CPU, by family; gemm is flops per second. Only their ratios matter to the choice.
-  constexpr double rates[kFamilies] = {10e9, 3e9, 8e9, 4e9, 4e9, 100e9, 1e9};
+  // Bytes per second of one CPU, by family; those of gemm and attention are flops. Only their ratios matter
+  // to the choice.
+  constexpr double rates[kFamilies] = {10e9, 3e9, 8e9, 4e9, 4e9, 100e9, 1e9, 50e9};
   for (size_t f = 0; f < kFamilies; f++) {
     std::vector<Point> cpu, gpu;
     for (const auto& [bytes, speedup] : points) {
       const double seconds = bytes / rates[f];
       cpu.push_back({bytes, seconds});
-      gpu.push_back({bytes, software_device_        ? 4 * seconds
-                            : f == at(Family::gemm) ? 2 * seconds
-                                                    : seconds / speedup});
+      gpu.push_back({bytes, software_device_                       ? 4 * seconds
+                            : counts_flops(static_cast<Family>(f)) ? 2 * seconds
+                                                                   : seconds / speedup});
     }
     (*standard_)[at(Side::cpu)][f][at(DType::f32)].fit(cpu, launch_[at(Side::cpu)]);
     (*standard_)[at(Side::gpu)][f][at(DType::f32)].fit(gpu, launch_[at(Side::gpu)]);
@@ -112,7 +113,7 @@ void CostModel::calibrate(const Calibration& given) {
   Calibration c;  // what of it can be true
   for (size_t s = 0; s < 2; s++) c.launch[s] = sane(given.launch[s]);
   for (const auto& p : given.rates)
-    if (positive(p.seconds) && positive(p.family == Family::gemm ? p.flops : p.bytes)) c.rates.push_back(p);
+    if (positive(p.seconds) && positive(counts_flops(p.family) ? p.flops : p.bytes)) c.rates.push_back(p);
   for (const auto& p : given.transfers)
     if (positive(p.seconds) && positive(p.bytes)) c.transfers.push_back(p);
 
@@ -125,7 +126,7 @@ void CostModel::calibrate(const Calibration& given) {
   std::array<std::array<std::array<std::vector<Point>, kDTypes>, kFamilies>, 2> rates;
   for (const auto& p : c.rates)
     rates[at(p.side)][at(p.family)][at(p.dtype)].push_back(
-        {p.family == Family::gemm ? p.flops : p.bytes, p.seconds});
+        {counts_flops(p.family) ? p.flops : p.bytes, p.seconds});
   for (size_t s = 0; s < 2; s++)
     for (size_t f = 0; f < kFamilies; f++)
       for (size_t t = 0; t < kDTypes; t++) (*measured_)[s][f][t].fit(std::move(rates[s][f][t]), launch_[s]);
@@ -151,7 +152,7 @@ const CostModel::Curve& CostModel::curve(Family family, DType dtype, Side side, 
   const auto& measured = (*measured_)[at(side)];
   if (source) *source = Source::calibrated;
   for (const Family f : {family, Family::map}) {
-    if (f != family && family == Family::gemm) break;
+    if (f != family && counts_flops(family)) break;
     for (const DType t : {dtype, DType::f32})
       if (!measured[at(f)][at(t)].points.empty()) return measured[at(f)][at(t)];
   }
@@ -160,7 +161,7 @@ const CostModel::Curve& CostModel::curve(Family family, DType dtype, Side side, 
 }
 
 double CostModel::curve_seconds(Family family, DType dtype, Side side, double flops, double bytes) const {
-  if (family != Family::gemm) return launch_[at(side)] + curve(family, dtype, side).at(bytes);
+  if (!counts_flops(family)) return launch_[at(side)] + curve(family, dtype, side).at(bytes);
   Source source;
   double t = curve(family, dtype, side, &source).at(flops);
   // The defaults keep products on the CPU whatever their shape; a measured rate is bounded by bandwidth too.

@@ -1,6 +1,6 @@
 // What an op will cost on either side of the machine: the figures behind every routing decision.
 //
-//   t(op, side) = launch(side) + curve(family, dtype, side)(work)        work = flops for gemm, else bytes
+//   t(op, side) = launch(side) + curve(family, dtype, side)(work)        work = flops for gemm, attention
 //   t(gemm)     = launch + max(the curve, curve(map)(bytes))             a thin product is bound by bandwidth
 //   t(transfer) = latency + curve(direction)(bytes)
 //
@@ -47,8 +47,10 @@ enum class Side : uint8_t { cpu = 0, gpu = 1 };
 inline constexpr const char* name_of(Side s) { return s == Side::cpu ? "cpu" : "gpu"; }
 
 // Mirrors Family in src/runtime/binding.ts.
-enum class Family : uint8_t { map, special, reduce, move, scan, gemm, random };
-inline constexpr size_t kFamilies = 7, kDTypes = 6;
+enum class Family : uint8_t { map, special, reduce, move, scan, gemm, random, attention };
+inline constexpr size_t kFamilies = 8, kDTypes = 6;
+// Bound by arithmetic: measured in flops, not bytes.
+inline constexpr bool counts_flops(Family f) { return f == Family::gemm || f == Family::attention; }
 const char* name_of(Family);
 std::optional<Family> family_of(std::string_view name);
 
@@ -98,7 +100,7 @@ struct Work {
   DType dtype = DType::f32;
   bool gpu_possible = false;
 
-  double amount() const { return family == Family::gemm ? flops : bytes; }
+  double amount() const { return counts_flops(family) ? flops : bytes; }
 
  private:
   friend class CostModel;

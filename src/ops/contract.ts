@@ -21,6 +21,8 @@ export interface InputSpec {
   name: string;
   /** Fixed dtype; otherwise the input takes the call's dtype, one of the op's `dtypes`. */
   dtype?: DType;
+  /** Or one of these, whatever the call's: a mask of bools or floats, fp32 weights of a norm of halves. */
+  dtypes?: readonly DType[];
   /** Sample values are drawn uniformly from here (integers for integer dtypes). Default [-3, 3]. */
   domain?: readonly [number, number];
 }
@@ -34,6 +36,8 @@ export interface Sample<A> {
   domains?: readonly (readonly [number, number])[];
   /** Only for these dtypes. Default: all of the op's. */
   dtypes?: readonly DType[];
+  /** dtypes of single inputs among those that `InputSpec.dtypes` allows. Default: the first of them. */
+  inputDTypes?: readonly (DType | undefined)[];
   /** Large (over 65535 rows, over a binding): walked by conformance, never as a self-test. */
   heavy?: boolean;
 }
@@ -65,8 +69,12 @@ export interface Value {
 export type OpTable = Readonly<Record<string, (...args: any[]) => Value>>;
 
 export interface BackwardContext<A> {
-  /** Gradient of the loss by each output. */
-  grads: readonly Value[];
+  /** Gradient of the loss by each output; undefined where the loss does not depend on it. Never all of them are. */
+  grads: readonly (Value | undefined)[];
+  /** Whose gradient is wanted, by input: what nobody needs is not computed, and null is returned in its place. */
+  needs: readonly boolean[];
+  /** What is known already of each input's gradient, for ops that add it themselves: see `accumulates`. */
+  pending: readonly (Value | undefined)[];
   /** Inputs and outputs that `saves` names, at their places; the others are gone. */
   inputs: readonly (Value | undefined)[];
   outputs: readonly (Value | undefined)[];
@@ -85,6 +93,18 @@ export interface OpDefinition<A extends object> {
   variadic?: boolean;
   /** How many of the last inputs may be left out (matmul's bias). */
   optional?: number;
+  /**
+   * How many of the outputs a call returns: 1 (the default) as a tensor, several as a tuple, 0 as nothing. Outputs
+   * beyond them are for `backward` alone (a norm's mean, attention's log-sum-exp) and end with the call otherwise.
+   */
+  results?: number;
+  /**
+   * Inputs that the op changes in place, for optimisers. `reference` returns their new values after the outputs; a
+   * CPU kernel finds them after the outputs in `out`; GPU plans bind them with `write: true`. No gradient flows.
+   */
+  updates?: readonly number[];
+  /** A gradient or an optimiser's step: exported and tested like every op, but no method of tensors. */
+  internal?: boolean;
   /** Attributes with their defaults. */
   attrs: A;
   /** dtypes of the free inputs (or of the output where there are none): conformance walks them. */
@@ -98,6 +118,11 @@ export interface OpDefinition<A extends object> {
   cost(problem: Problem<A>): Cost;
   /** Gradient of each input; null where none flows. */
   backward?(context: BackwardContext<A>): readonly (Value | null)[];
+  /**
+   * Inputs for which `backward` returns its own share plus `pending`, which saves a pass where a kernel can add as it
+   * goes (a norm in a residual stream). For the others the tape adds.
+   */
+  accumulates?: readonly number[];
   /** What backward reads: the tape holds exactly these. */
   saves?: { inputs?: readonly number[]; outputs?: readonly number[] };
   samples: readonly Sample<A>[];

@@ -8,28 +8,29 @@ import { record } from './record.js';
 export * from './contract.js';
 
 /** Ops are callable: `softmax(x, { axis: -1 })`, and carry their definition. */
-export type Callable<A extends object, Args extends unknown[]> = ((
+export type Callable<A extends object, Args extends unknown[], R = Tensor> = ((
   ...args: [...Args, attrs?: Partial<A>]
-) => Tensor) & {
+) => R) & {
   readonly op: Op<A>;
   /** For types alone: ops/methods.ts reads the arguments here. */
-  readonly signature?: { args: Args; attrs: A };
+  readonly signature?: { args: Args; attrs: A; result: R };
 };
 
 let defined = 0;
 
 /**
  * Completes an op definition and makes it callable. `Args` lists the tensor arguments, for example
- * `defineOp<[x: Tensor]>()({...})`.
+ * `defineOp<[x: Tensor]>()({...})`; `R` is what a call returns where `results` is not 1, for example a tuple.
  */
 export const defineOp =
-  <Args extends unknown[]>() =>
-  <A extends object>(definition: OpDefinition<A>): Callable<A, Args> => {
+  <Args extends unknown[], R = Tensor>() =>
+  <A extends object>(definition: OpDefinition<A>): Callable<A, Args, R> => {
     const inputSpecs = definition.inputs.map((i) => (typeof i === 'string' ? { name: i } : i));
     const op: Op<A> = { ...definition, inputSpecs, id: defined++ };
     const most = inputSpecs.length;
     const least = most - (op.optional ?? 0);
-    const call = (...args: unknown[]): Tensor => {
+    const results = op.results ?? 1;
+    const call = (...args: unknown[]): unknown => {
       const given = args.length;
       // The attributes are the trailing plain object, if there is one.
       const last = args[given - 1];
@@ -43,9 +44,11 @@ export const defineOp =
           `expected ${least < most ? `${least} or ` : ''}${most}${op.variadic ? ' or more' : ''} tensors but got ${operands.length}`,
           { op: op.name, hint: `call it as ${usage(op)}` },
         );
-      return record(op as unknown as Op, operands as Operand[], attrs)[0]!;
+      const outputs = record(op as unknown as Op, operands as Operand[], attrs);
+      for (let i = results; i < outputs.length; i++) outputs[i]!.dispose();
+      return results === 1 ? outputs[0] : results === 0 ? undefined : outputs.slice(0, results);
     };
-    return Object.assign(call, { op }) as unknown as Callable<A, Args>;
+    return Object.assign(call, { op }) as unknown as Callable<A, Args, R>;
   };
 
 const isAttrs = (value: unknown): boolean =>

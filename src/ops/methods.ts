@@ -8,12 +8,19 @@ import * as exported from './index.js';
 
 type Exports = typeof exported;
 
+/** Gradients and optimisers' steps: their exports end so, and they are no methods (`internal` says it to the loop). */
+type Internal = `${string}Backward` | `${string}Step`;
+
 /** The ops that take a tensor first, with that tensor bound. */
 export type Methods = {
-  [K in keyof Exports as Exports[K] extends { signature?: { args: [unknown, ...unknown[]] } }
-    ? K
-    : never]: Exports[K] extends { signature?: { args: [unknown, ...infer Rest]; attrs: infer A } }
-    ? (...rest: [...Rest, attrs?: Partial<A>]) => Tensor
+  [K in keyof Exports as K extends Internal
+    ? never
+    : Exports[K] extends { signature?: { args: [unknown, ...unknown[]] } }
+      ? K
+      : never]: Exports[K] extends {
+    signature?: { args: [unknown, ...infer Rest]; attrs: infer A; result: infer R };
+  }
+    ? (...rest: [...Rest, attrs?: Partial<A>]) => R
     : never;
 };
 
@@ -22,7 +29,7 @@ declare module '../tensor/tensor.js' {
 }
 
 for (const [name, callable] of Object.entries(exported)) {
-  if (!isOp(callable) || callable.op.inputs.length === 0) continue;
+  if (!isOp(callable) || callable.op.inputs.length === 0 || callable.op.internal) continue;
   Object.defineProperty(Tensor.prototype, name, {
     value(this: Tensor, ...rest: unknown[]) {
       return callable(this, ...rest);

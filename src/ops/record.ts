@@ -108,7 +108,7 @@ export function sampleInputs(
   return sample.shapes.map((shape, i) => {
     const input = inputSpec(op, i);
     return {
-      spec: spec(shape, input.dtype ?? dtype),
+      spec: spec(shape, sample.inputDTypes?.[i] ?? input.dtype ?? input.dtypes?.[0] ?? dtype),
       domain: sample.domains?.[i] ?? input.domain ?? [-3, 3],
     };
   });
@@ -147,13 +147,13 @@ function recordNumbers(op: Op, operands: readonly Operand[], attrs: object | und
 function checkDTypes(op: Op, inputs: readonly Spec[], attrs: object): void {
   let first = -1;
   inputs.forEach((input, i) => {
-    const { name, dtype } = inputSpec(op, i);
-    if (dtype) {
-      if (input.dtype !== dtype)
-        throw new DTypeError(`'${name}' must be ${dtype} but is ${show(input.shape, input.dtype)}`, {
-          op: op.name,
-          hint: `cast it: cast(${name}, { dtype: '${dtype}' })`,
-        });
+    const { name, dtype, dtypes = dtype ? [dtype] : undefined } = inputSpec(op, i);
+    if (dtypes) {
+      if (!dtypes.includes(input.dtype))
+        throw new DTypeError(
+          `'${name}' must be ${dtypes.join(' or ')} but is ${show(input.shape, input.dtype)}`,
+          { op: op.name, hint: `cast it: cast(${name}, { dtype: '${dtypes[0]}' })` },
+        );
       return;
     }
     if (!op.dtypes.includes(input.dtype))

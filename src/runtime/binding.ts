@@ -86,9 +86,9 @@ export interface Cost {
 
 /**
  * map: streams, a few flops an element · special: exp-like maps · reduce: many to one · move: permutes, gathers ·
- * scan: cumsum · gemm: matmul-like · random: counter-based generators.
+ * scan: cumsum · gemm: matmul-like · random: counter-based generators · attention: tiles of two matmuls and a softmax.
  */
-export type Family = 'map' | 'special' | 'reduce' | 'move' | 'scan' | 'gemm' | 'random';
+export type Family = 'map' | 'special' | 'reduce' | 'move' | 'scan' | 'gemm' | 'random' | 'attention';
 
 /** An operand of a prepared op. For inputs, values in [low, high] suit the op: self-tests and calibration draw them. */
 export interface OperandInfo {
