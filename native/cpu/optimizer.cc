@@ -54,6 +54,7 @@ struct MixLoops {  // of one dtype of x
 
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
+namespace {
 
 void adamw(const AdamW& s) {
   const F32 d;
@@ -138,8 +139,10 @@ struct Mix {
   }
 };
 
-StepLoops Steps() { return {adamw, sgd, muon, squares}; }
-MixLoops Choose(DType dtype) {
+}  // namespace
+
+StepLoops OptimizerSteps() { return {adamw, sgd, muon, squares}; }
+MixLoops OptimizerMix(DType dtype) {
   return with_float(dtype, [](auto t) {
     using Of = Mix<decltype(t)>;
     return MixLoops{Of::accumulate, Of::apply, Of::axpby};
@@ -153,8 +156,8 @@ HWY_AFTER_NAMESPACE();
 namespace attn::cpu {
 namespace {
 
-HWY_EXPORT(Steps);
-HWY_EXPORT(Choose);
+HWY_EXPORT(OptimizerSteps);
+HWY_EXPORT(OptimizerMix);
 
 constexpr int64_t kGrain = kMapGrain / 4 / kBlock;  // blocks that repay a second thread
 
@@ -177,7 +180,7 @@ double correction(float t, float rate) { return -std::expm1(-static_cast<double>
 
 Kernel make_adamw(Attrs& attrs) {
   const int64_t blocks = attrs.i(), rows = attrs.i();
-  return [=, step = HWY_DYNAMIC_DISPATCH(Steps)().adamw](const Operands& args) {
+  return [=, step = HWY_DYNAMIC_DISPATCH(OptimizerSteps)().adamw](const Operands& args) {
     const float *g = in(args, 1), *groups = in(args, 5), *steps = in(args, 6), *scalars = in(args, 7);
     float *p = out(args, 0), *m = out(args, 1), *v = out(args, 2);
     if (scalars[kFinite] == 0) return;
@@ -205,7 +208,7 @@ Kernel make_adamw(Attrs& attrs) {
 
 Kernel make_sgd(Attrs& attrs) {
   const int64_t blocks = attrs.i(), rows = attrs.i();
-  return [=, step = HWY_DYNAMIC_DISPATCH(Steps)().sgd](const Operands& args) {
+  return [=, step = HWY_DYNAMIC_DISPATCH(OptimizerSteps)().sgd](const Operands& args) {
     const float *g = in(args, 1), *groups = in(args, 4), *steps = in(args, 5), *scalars = in(args, 6);
     float *p = out(args, 0), *m = out(args, 1);
     if (scalars[kFinite] == 0) return;
@@ -221,7 +224,7 @@ Kernel make_sgd(Attrs& attrs) {
 
 Kernel make_muon_momentum(Attrs& attrs) {
   const int64_t blocks = attrs.i(), rows = attrs.i();
-  return [=, step = HWY_DYNAMIC_DISPATCH(Steps)().muon](const Operands& args) {
+  return [=, step = HWY_DYNAMIC_DISPATCH(OptimizerSteps)().muon](const Operands& args) {
     const float *g = in(args, 0), *groups = in(args, 3), *scalars = in(args, 4);
     float *u = out(args, 0), *m = out(args, 1);
     const bool finite = scalars[kFinite] != 0;
@@ -241,7 +244,7 @@ Kernel make_grad_norm(Attrs& attrs) {
   // Spans of fixed length, added in order: the same bits however many threads there are.
   constexpr int64_t kSpan = 256;
   const int64_t spans = (blocks + kSpan - 1) / kSpan;
-  return [=, squares = HWY_DYNAMIC_DISPATCH(Steps)().squares,
+  return [=, squares = HWY_DYNAMIC_DISPATCH(OptimizerSteps)().squares,
           parts = std::vector<double>(static_cast<size_t>(spans))](const Operands& args) mutable {
     const float* g = in(args, 0);
     const uint8_t* groups = in<uint8_t>(args, 1);
@@ -275,7 +278,7 @@ Kernel make_accumulate(Attrs& attrs) {
   const int64_t n = attrs.i();
   const bool replace = attrs.b();
   const auto bytes = static_cast<int64_t>(size_of(dtype));
-  return [=, add = HWY_DYNAMIC_DISPATCH(Choose)(dtype).accumulate](const Operands& args) {
+  return [=, add = HWY_DYNAMIC_DISPATCH(OptimizerMix)(dtype).accumulate](const Operands& args) {
     parallel_for(
         n, kMapGrain,
         [&](int64_t begin, int64_t end) {
@@ -290,7 +293,7 @@ Kernel make_muon_apply(Attrs& attrs) {
   const int64_t n = attrs.i(), group = attrs.i();
   const double scale = attrs.f();
   const auto bytes = static_cast<int64_t>(size_of(dtype));
-  return [=, apply = HWY_DYNAMIC_DISPATCH(Choose)(dtype).apply](const Operands& args) {
+  return [=, apply = HWY_DYNAMIC_DISPATCH(OptimizerMix)(dtype).apply](const Operands& args) {
     const float* hyper = in(args, 2) + group * kColumns;
     if (in(args, 3)[kFinite] == 0) return;
     const auto keep = static_cast<float>(1 - static_cast<double>(hyper[0]) * hyper[1]);
@@ -309,7 +312,7 @@ Kernel make_axpby(Attrs& attrs) {
   const int64_t n = attrs.i();
   const auto a = static_cast<float>(attrs.f()), b = static_cast<float>(attrs.f());
   const auto bytes = static_cast<int64_t>(size_of(dtype));
-  return [=, mix = HWY_DYNAMIC_DISPATCH(Choose)(dtype).axpby](const Operands& args) {
+  return [=, mix = HWY_DYNAMIC_DISPATCH(OptimizerMix)(dtype).axpby](const Operands& args) {
     parallel_for(
         n, kMapGrain,
         [&](int64_t begin, int64_t end) {
