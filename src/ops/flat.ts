@@ -43,18 +43,16 @@ export const flat = {
 /** Checks what a step is given: equally long flat tensors, the tables' sizes. */
 export function checkFlat(op: string, names: readonly InputSpec[], inputs: readonly Spec[]): void {
   const n = inputs[0]!.size;
+  const given = inputs.map((s, i) => `${names[i]!.name} ${show(s.shape)}`).join(', ');
   if (n % BLOCK !== 0 || inputs[0]!.rank !== 1)
-    throw new ShapeError(`'${names[0]!.name}' is ${show(inputs[0]!.shape)}, not whole blocks of ${BLOCK}`, {
+    throw new ShapeError(`'${names[0]!.name}' is not whole blocks of ${BLOCK} elements: ${given}`, {
       op,
       hint: 'an Arena lays parameters out so',
     });
   names.forEach(({ name }, i) => {
     const s = inputs[i]!;
     const wrong = (expected: string) => {
-      throw new ShapeError(`'${name}' is ${show(s.shape)} beside ${n} elements`, {
-        op,
-        hint: `it is ${expected}`,
-      });
+      throw new ShapeError(`'${name}' does not fit the others: ${given}`, { op, hint: `it is ${expected}` });
     };
     if (name === 'groups') {
       if (s.rank !== 2 || s.shape[1] !== COLUMNS || s.shape[0]! > NO_GROUP)

@@ -106,12 +106,19 @@ export const muonApplyStep = defineOp<[params: Tensor, x: Tensor, groups: Tensor
   dtypes: ['float32'],
   infer([params, x, groups, scalars], { group, scale }) {
     const op = 'muon_apply_step';
+    const given = `params ${show(params!.shape)}, x ${show(x!.shape)}, groups ${show(groups!.shape)}, scalars ${show(scalars!.shape)}`;
     if (params!.size !== x!.size)
-      throw new ShapeError(`params ${show(params!.shape)} and x ${show(x!.shape)} differ`, { op });
+      throw new ShapeError(`params and x differ: ${given}`, { op, hint: 'both have as many elements' });
     if (groups!.rank !== 2 || groups!.shape[1] !== COLUMNS || scalars!.size !== 4)
-      throw new ShapeError(`groups ${show(groups!.shape)} is not [G, ${COLUMNS}]`, { op });
+      throw new ShapeError(`the tables do not fit: ${given}`, {
+        op,
+        hint: `groups is [G, ${COLUMNS}], scalars [4]`,
+      });
     if (!Number.isInteger(group) || group < 0 || group >= groups!.shape[0]! || !Number.isFinite(scale))
-      throw new ArgumentError(`group ${group}, scale ${scale} of ${groups!.shape[0]} groups`, { op });
+      throw new ArgumentError(`group ${group} of ${groups!.shape[0]} groups, scale ${scale}`, {
+        op,
+        hint: 'group is a row of groups, scale a finite number',
+      });
     return [];
   },
   reference([params, x, groups, scalars], { attrs: { group, scale } }) {
@@ -190,7 +197,10 @@ export const axpbyStep = defineOp<[x: Tensor, y: Tensor]>()({
   dtypes: floatDTypes,
   infer([x, y], { a, b }) {
     if (x !== y)
-      throw new ShapeError(`x ${show(x!.shape)} and y ${show(y!.shape)} differ`, { op: 'axpby_step' });
+      throw new ShapeError(`x ${show(x!.shape)} and y ${show(y!.shape)} differ`, {
+        op: 'axpby_step',
+        hint: 'nothing is stretched here',
+      });
     if (!Number.isFinite(a) || !Number.isFinite(b))
       throw new ArgumentError(`a is ${a} and b ${b}`, { op: 'axpby_step', hint: 'both are finite' });
     return [spec(x!.shape, x!.dtype)];
