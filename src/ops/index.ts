@@ -6,6 +6,7 @@ export * from './binary.js';
 export * from './cast.js';
 export * from './concat.js';
 export * from './cumsum.js';
+export * from './einsum.js';
 export * from './fill.js';
 export * from './gather.js';
 export * from './grad-norm.js';
