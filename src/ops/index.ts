@@ -7,6 +7,8 @@ export * from './cumsum.js';
 export * from './fill.js';
 export * from './gather.js';
 export * from './matmul.js';
+export * from './norm.backward.js';
+export * from './norm.js';
 export * from './pad.js';
 export * from './permute.js';
 export * from './random.js';
