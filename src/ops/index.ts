@@ -12,6 +12,8 @@ export * from './gather.js';
 export * from './grad-norm.js';
 export * from './matmul.js';
 export * from './muon.js';
+export * from './norm.backward.js';
+export * from './norm.js';
 export * from './pad.js';
 export * from './permute.js';
 export * from './random.js';
