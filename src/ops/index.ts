@@ -4,6 +4,7 @@ export * from './binary.js';
 export * from './cast.js';
 export * from './concat.js';
 export * from './cumsum.js';
+export * from './embedding.js';
 export * from './fill.js';
 export * from './gather.js';
 export * from './matmul.js';
