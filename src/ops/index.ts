@@ -3,6 +3,7 @@ export * from './arange.js';
 export * from './binary.js';
 export * from './cast.js';
 export * from './concat.js';
+export * from './cross-entropy.js';
 export * from './cumsum.js';
 export * from './embedding.js';
 export * from './fill.js';
