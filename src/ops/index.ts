@@ -1,5 +1,7 @@
 /** Every op, one line a file. */
 export * from './arange.js';
+export * from './attention.backward.js';
+export * from './attention.js';
 export * from './binary.js';
 export * from './cast.js';
 export * from './concat.js';
