@@ -6,6 +6,8 @@ export * from './concat.js';
 export * from './cumsum.js';
 export * from './fill.js';
 export * from './gather.js';
+export * from './linear.js';
+export * from './linear-backward.js';
 export * from './matmul.js';
 export * from './pad.js';
 export * from './permute.js';
