@@ -63,7 +63,7 @@ function cut(p: Product, caps: Caps): Piece[] | string {
     rowsOfOut,
     rowsOfOut,
   ];
-  const operands = given.slice(0, p.residual || p.kept ? 6 : 4).map((place, i) => ({
+  const operands = given.map((place, i) => ({
     ...(place ?? p.b),
     elements: moves[place ? i : 1]!,
     write: i === 3 || !!(i === 5 && place),
@@ -73,7 +73,7 @@ function cut(p: Product, caps: Caps): Piece[] | string {
   if (!operands.some((_, i) => tooLarge(i)))
     return [{ ...p, binds: operands.map(({ operand, write }) => ({ operand, write })) }];
 
-  const whole = NAMES.find((_, i) => i < operands.length && tooLarge(i) && steps[i] === 0);
+  const whole = NAMES.find((_, i) => tooLarge(i) && steps[i] === 0);
   if (whole || (!batched && p.transposeA))
     return `${whole ?? 'out'} is larger than the ${limit} bytes that this device binds, and cannot be cut`;
   const alignment = Math.max(4, caps.offsetAlignment); // a power of two
