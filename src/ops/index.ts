@@ -1,4 +1,6 @@
 /** Every op, one line a file. */
+export * from './accumulate.js';
+export * from './adamw.js';
 export * from './arange.js';
 export * from './binary.js';
 export * from './cast.js';
@@ -6,13 +8,19 @@ export * from './concat.js';
 export * from './cross-entropy.js';
 export * from './cumsum.js';
 export * from './embedding.js';
+export * from './einsum.js';
 export * from './fill.js';
 export * from './gather.js';
+export * from './grad-norm.js';
 export * from './matmul.js';
+export * from './muon.js';
+export * from './norm.backward.js';
+export * from './norm.js';
 export * from './pad.js';
 export * from './permute.js';
 export * from './random.js';
 export * from './reduce.js';
+export * from './sgd.js';
 export * from './slice.js';
 export * from './softmax.js';
 export * from './unary.js';
