@@ -1,4 +1,4 @@
-// What kernels that exponentiate rows share: the maximum to subtract.
+// The maximum of a row, for kernels that exponentiate what lies below it.
 #if defined(ATTN_CPU_SOFTMAX_ROW) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTN_CPU_SOFTMAX_ROW
 #undef ATTN_CPU_SOFTMAX_ROW
