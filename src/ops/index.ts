@@ -23,6 +23,7 @@ export * from './pad.js';
 export * from './permute.js';
 export * from './random.js';
 export * from './reduce.js';
+export * from './rope.js';
 export * from './sgd.js';
 export * from './slice.js';
 export * from './softmax.js';
