@@ -8,6 +8,7 @@ import { loneGroup, MOST_TURNS, wordsOf } from './launch.js';
 import { backwardParts, type NormBackwardAttrs } from './norm.backward.walk.js';
 import {
   codeOf,
+  ROW_STEP,
   rowLaunches,
   rowsBind,
   rowsPerLaunch,
