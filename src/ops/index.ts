@@ -7,6 +7,7 @@ export * from './cumsum.js';
 export * from './einsum.js';
 export * from './fill.js';
 export * from './gather.js';
+export * from './linalg.js';
 export * from './matmul.js';
 export * from './pad.js';
 export * from './permute.js';
