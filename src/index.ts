@@ -3,6 +3,7 @@ import './ops/methods.js';
 import { calibrate } from './ops/calibration.js';
 import { type MemoryReport, runtime, setCalibrator } from './runtime/runtime.js';
 
+export * from './autograd/index.js';
 export { calibrate } from './ops/calibration.js';
 export * from './ops/index.js';
 export type { Methods } from './ops/methods.js';
@@ -18,6 +19,7 @@ export {
   useRuntime,
 } from './runtime/runtime.js';
 export type { DType, TypedArray } from './tensor/dtype.js';
+export { Generator, generator, manualSeed } from './tensor/generator.js';
 export { keep, scope } from './tensor/scope.js';
 export type { Shape } from './tensor/shape.js';
 export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';

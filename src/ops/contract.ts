@@ -103,6 +103,11 @@ export interface OpDefinition<A extends object> {
    * CPU kernel finds them after the outputs in `out`; GPU plans bind them with `write: true`. No gradient flows.
    */
   updates?: readonly number[];
+  /**
+   * Under autocast, inputs of free dtype become: 'half' the chosen half, where the time goes into products; 'widest'
+   * the widest dtype among them. Default: what they are.
+   */
+  autocast?: 'half' | 'widest';
   /** A gradient or an optimiser's step: exported and tested like every op, but no method of tensors. */
   internal?: boolean;
   /** Attributes with their defaults. */

@@ -61,6 +61,8 @@ export class OutOfMemoryError extends member('ATTN_OUT_OF_MEMORY') {}
 export class NativeLoadError extends member('ATTN_NATIVE_LOAD') {
   attempts: { path: string; reason: string }[] = [];
 }
+/** A gradient that does not exist, was asked for twice, or is not finite where that was watched for. */
+export class GradError extends member('ATTN_GRAD') {}
 /** A bug in attn-vk itself. */
 export class InternalError extends member('ATTN_INTERNAL') {}
 
@@ -73,6 +75,7 @@ const classes: Record<string, new (message: string, details?: Details) => AttnEr
   ATTN_DEVICE: DeviceError,
   ATTN_DEVICE_LOST: DeviceLostError,
   ATTN_OUT_OF_MEMORY: OutOfMemoryError,
+  ATTN_GRAD: GradError,
   ATTN_INTERNAL: InternalError,
 };
 
