@@ -5,6 +5,7 @@ import {
   eigh,
   eighBackward,
   expm,
+  gradcheck,
   matmul,
   mul,
   normal,
@@ -112,6 +113,24 @@ describe.each(sides)('on $side', ({ options }) => {
       expect(await worst(r)).toBe(0);
       expect(await skewness(q)).toBeLessThan(1e-6);
       expect([...(await expm(tensor(new Float32Array(4), [2, 2])).data())]).toEqual([1, 0, 0, 1]);
+    }));
+
+  it('gradients flow through all results, or some, and on into what made the matrix', () =>
+    scope(() => {
+      const x = normal({ shape: [2, 4, 3], seed: 9 });
+      const gram = (a: Tensor) => matmul(a, a, undefined, { transposeA: true });
+      for (const fn of [
+        (a: Tensor) => svd(a)[1],
+        (a: Tensor) => matmul(mul(svd(a)[0], 2), svd(a)[2]),
+        (a: Tensor) => eigh(gram(a))[0],
+        (a: Tensor) => {
+          const [values, vectors] = eigh(gram(a));
+          return mul(values.reshape([2, 1, 3]), vectors);
+        },
+        (a: Tensor) => qr(a)[1],
+        (a: Tensor) => matmul(qr(a)[0], expm(mul(gram(a), 0.1))),
+      ])
+        expect(gradcheck(fn, [x]).compared).toBe(24);
     }));
 
   it('gives the gradient through equal values where the loss depends on the values alone', () =>

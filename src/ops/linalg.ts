@@ -311,7 +311,7 @@ export const qrBackward = defineOp<[x: Tensor, gq: Tensor, gr: Tensor]>()({
         [2, 2],
         [2, 3],
       ],
-      code: 'ATTN_SHAPE',
+      code: 'ATTN_ARGUMENT',
     },
     {
       shapes: [
