@@ -17,6 +17,7 @@ export * from './gather.js';
 export * from './grad-norm.js';
 export * from './linear.js';
 export * from './linear-backward.js';
+export * from './linalg.js';
 export * from './matmul.js';
 export * from './muon.js';
 export * from './norm.backward.js';
