@@ -244,7 +244,7 @@ describe('a checkpoint', () => {
     const plain = run(part);
     const saved = run((h) => checkpoint(part, h));
     // The four parts' shares of w's gradient are summed apart.
-    saved[0].forEach((v, i) => expect(v).toBeCloseTo(plain[0][i]!, 3));
+    for (const [i, v] of saved[0].entries()) expect(v).toBeCloseTo(plain[0][i]!, 3);
     expect(saved[1]).toEqual(plain[1]);
     expect(saved[2]).toBeLessThan(plain[2]);
   });

@@ -344,17 +344,20 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
   while (memories_.size() > scratch_first) device_->release(memories_.back()), memories_.pop_back();
 }
 
-// Kernels that follow indices yield 0 for one that is out of range and leave {1, index} in the fault words.
+// Kernels that follow indices yield 0 for one that is out of range and leave {1, index, its position} in the
+// fault words.
 void Executor::check_faults() {
   if (!fault_ || fault_op_.empty()) return;
-  uint32_t words[2];
+  uint32_t words[3];
   device_->download(fault_, 0, words, sizeof words);
   const std::string op = std::exchange(fault_op_, {});
   if (words[0] == 0) return;
   const uint32_t zeros[2] = {};
   device_->upload(fault_, 0, zeros, sizeof zeros);
-  Error error("ATTN_INDEX", "index " + std::to_string(static_cast<int32_t>(words[1])) + " is out of range",
-              "indices run from 0 to the axis's size - 1");
+  Error error("ATTN_INDEX",
+              "index " + std::to_string(static_cast<int32_t>(words[1])) + " at position " +
+                  std::to_string(words[2]) + " is out of range",
+              "indices run from 0 to the size of what they point into, less 1");
   error.op = op;
   throw error;
 }

@@ -1,5 +1,5 @@
 /** Leaves: tensors whose gradient is kept, parameters above all. */
-import { add } from '../ops/index.js';
+import { accumulateStep, add } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { isFloat } from '../tensor/dtype.js';
 import { keep } from '../tensor/scope.js';
@@ -36,7 +36,9 @@ export class Leaf extends GraphNode {
   accumulate(share: Tensor): void {
     const slot = this.#slot;
     if (slot) {
-      throw new Error('no slots yet');
+      accumulateStep(slot, share, { replace: this.#grad === null });
+      this.#grad = slot;
+      return;
     }
     const before = this.#grad;
     this.#grad = keep(before ? add(before, share) : share.reshape(share.shape));
