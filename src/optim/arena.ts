@@ -27,7 +27,7 @@ export class Arena {
   /** [size]: the parameters, and their gradients. */
   readonly values: Tensor;
   readonly grads: Tensor;
-  readonly #flats: Tensor[] = [];
+  readonly #kept: Tensor[] = [];
   #disposed = false;
 
   /** @throws ArgumentError where a parameter is given twice or belongs to another optimiser */
@@ -55,14 +55,16 @@ export class Arena {
     const slot = this.slot(this.values, i);
     accumulateStep(slot, param, { replace: true });
     param.rebase(slot.storage('Arena', 'slot'));
-    leafOf(param)!.attach(keep(this.slot(this.grads, i)));
+    const grad = keep(this.slot(this.grads, i));
+    this.#kept.push(grad);
+    leafOf(param)!.attach(grad);
     owners.set(param, this);
   }
 
   /** A flat tensor of zeros beside the parameters: a moment, say. It lives as long as the arena. */
   flat(elements = this.size): Tensor {
     const made = zeros([elements], this.runtime);
-    this.#flats.push(made);
+    this.#kept.push(made);
     return made;
   }
 
@@ -99,7 +101,7 @@ export class Arena {
       leaf.grad = null;
       leaf.attach(undefined);
     }
-    for (const flat of this.#flats) flat.dispose();
+    for (const t of this.#kept) t.dispose();
   }
 }
 
