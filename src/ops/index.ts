@@ -14,6 +14,8 @@ export * from './embedding.js';
 export * from './fill.js';
 export * from './gather.js';
 export * from './grad-norm.js';
+export * from './linear.js';
+export * from './linear-backward.js';
 export * from './matmul.js';
 export * from './muon.js';
 export * from './norm.backward.js';
