@@ -9,6 +9,7 @@ export * from './cast.js';
 export * from './concat.js';
 export * from './cross-entropy.js';
 export * from './cumsum.js';
+export * from './dropout.js';
 export * from './einsum.js';
 export * from './embedding.js';
 export * from './fill.js';
