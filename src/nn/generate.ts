@@ -52,7 +52,9 @@ export async function generate(
         scope(async () => {
           const seen = rows.map((row) => row.slice(-length));
           const last = seen[0]?.length ?? 0;
-          const out = model.forward(tensor(Int32Array.from(seen.flat()), [batch, last], { runtime: ids.runtime }));
+          const out = model.forward(
+            tensor(Int32Array.from(seen.flat()), [batch, last], { runtime: ids.runtime }),
+          );
           const end = slice(out, { starts: [0, last - 1], ends: [batch, last] });
           return decode(end.dtype, await end.data());
         }),
