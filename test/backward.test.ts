@@ -106,7 +106,11 @@ function difference(
 }
 
 function check(setting: Setting, gradients: readonly (Value | null)[], what: string): number {
-  const { op, problem, grads } = setting;
+  const { op, problem } = setting;
+  // Differences of a reference that does not round say nothing of halves, wherever they stand.
+  const rounded = [...problem.inputs, ...problem.outputs].some(
+    (s) => isFloat(s.dtype) && s.dtype !== 'float32',
+  );
   expect(gradients, what).toHaveLength(problem.inputs.length);
   let compared = 0;
   for (const [i, input] of problem.inputs.entries()) {
@@ -119,7 +123,7 @@ function check(setting: Setting, gradients: readonly (Value | null)[], what: str
       shape: input.shape,
       dtype: input.dtype,
     });
-    if (input.dtype !== 'float32' || grads.some((s) => s.dtype !== 'float32')) continue;
+    if (rounded) continue;
     const got = gradient.dataSync();
     const stride = Math.max(1, Math.floor(input.size / MOVED));
     for (let at = 0; at < input.size; at += stride) {
