@@ -1,4 +1,5 @@
 /** Every op, one line a file. */
+export * from './activation-backward.js';
 export * from './arange.js';
 export * from './binary.js';
 export * from './cast.js';
@@ -15,5 +16,6 @@ export * from './random.js';
 export * from './reduce.js';
 export * from './slice.js';
 export * from './softmax.js';
+export * from './swiglu.js';
 export * from './unary.js';
 export * from './where.js';
