@@ -104,6 +104,7 @@ engine::Prepared prepared_from(const Napi::Object& o) {
   p.dtype = text(o, "dtype");
   p.inputs = operand_infos(o.Get("inputs"));
   p.outputs = operand_infos(o.Get("outputs"));
+  p.updates = numbers<uint32_t>(o.Get("updates"));
   const auto cpu = o.Get("cpu").As<Napi::Object>();
   p.kernel = text(cpu, "kernel");
   p.attrs = numbers<double>(cpu.Get("attrs"));

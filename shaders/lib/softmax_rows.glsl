@@ -12,13 +12,6 @@ layout(set = 0, binding = 0) readonly buffer In4 { uvec4 words[]; } x4;
 layout(set = 0, binding = 1) writeonly buffer Out { uint words[]; } y;
 layout(set = 0, binding = 1) writeonly buffer Out4 { uvec4 words[]; } y4;
 
-// Order-preserving integers, so that a team's maximum is an integer one. NaN is never the maximum.
-uint key_of(float f) {
-  const uint u = floatBitsToUint(f);
-  return (u & 0x80000000u) != 0u ? ~u : u | 0x80000000u;
-}
-float float_of(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? key ^ 0x80000000u : ~key); }
-
 vec4 load4(uint i) {  // of float32
   return uintBitsToFloat(x4.words[i]);
 }

@@ -33,6 +33,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     { name: 'bias', domain: [-1, 1] },
   ],
   optional: 1,
+  autocast: 'half',
   attrs: { transposeA: false, transposeB: false, activation: 'none', outDtype: '' },
   dtypes: ['float32', 'float16', 'bfloat16'],
 

@@ -23,6 +23,9 @@ const FREE = -1;
 const ADOPT = -2;
 const READ = -3;
 const FORGET = -4;
+const VIEW = -5;
+/** Views begin at multiples of so many bytes: what every device binds at. */
+export const VIEW_ALIGNMENT = 256;
 /** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
 const RESERVED_BUFFERS = 64;
 
@@ -155,6 +158,17 @@ export class Runtime {
         if (attempt > 0) throw error.of('tensor');
         this.stats();
       }
+  }
+
+  /** A new buffer that names the bytes of another from `offset` on, which must outlive it. */
+  view(parent: number, offset: number): number {
+    const buffer = this.newBuffer(0);
+    this.#words[this.#count++] = VIEW;
+    this.#words[this.#count++] = buffer;
+    this.#words[this.#count++] = parent;
+    this.#words[this.#count++] = offset / VIEW_ALIGNMENT;
+    if (this.#count >= BLOCK_WORDS) this.flush();
+    return buffer;
   }
 
   flush(): void {
