@@ -1,5 +1,5 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
-import { add, crossEntropy, slice } from '../ops/index.js';
+import { add, crossEntropy, ropeTable, slice } from '../ops/index.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
@@ -12,7 +12,6 @@ import { type Init, normal, residual, zeros } from './init.js';
 import { checkProbability, checkSizes, Linear, MLP, productDType, project } from './linear.js';
 import { Module } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
-import { ropeTable } from './rope.js';
 
 export interface GPTConfig {
   vocab: number;
