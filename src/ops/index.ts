@@ -1,4 +1,5 @@
 /** Every op, one line a file. */
+export * from './activation-backward.js';
 export * from './accumulate.js';
 export * from './adamw.js';
 export * from './arange.js';
@@ -30,5 +31,6 @@ export * from './rope.js';
 export * from './sgd.js';
 export * from './slice.js';
 export * from './softmax.js';
+export * from './swiglu.js';
 export * from './unary.js';
 export * from './where.js';
