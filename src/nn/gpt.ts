@@ -103,7 +103,7 @@ export class GPT extends Module {
     this.norm = normOf(config);
     this.head = tied ? null : new Linear(dim, vocab, { bias: false, init, role: 'table' });
     if (positions === 'sinusoidal') this.#table = keep(sinusoids(length, dim));
-    if (positions === 'rope') this.#table = keep(ropeTable(length, dim / heads, theta));
+    if (positions === 'rope') this.#table = keep(ropeTable({ length, dim: dim / heads, theta }));
   }
 
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */

@@ -1,6 +1,7 @@
 /** Every op, one line a file. */
-export * from './activation-backward.js';
+
 export * from './accumulate.js';
+export * from './activation-backward.js';
 export * from './adamw.js';
 export * from './arange.js';
 export * from './attention.backward.js';
@@ -16,9 +17,9 @@ export * from './embedding.js';
 export * from './fill.js';
 export * from './gather.js';
 export * from './grad-norm.js';
+export * from './linalg.js';
 export * from './linear.js';
 export * from './linear-backward.js';
-export * from './linalg.js';
 export * from './matmul.js';
 export * from './muon.js';
 export * from './norm.backward.js';
