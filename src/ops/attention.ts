@@ -80,6 +80,7 @@ export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tenso
   inputs: ['q', 'k', small('v'), maskInput],
   optional: 1,
   attrs: commonAttrs,
+  autocast: 'half',
   dtypes: floatDTypes,
   infer(inputs, attrs) {
     const [q, k, , mask] = inputs as [Spec, Spec, Spec, Spec?];
@@ -136,6 +137,7 @@ export const packedAttention = defineOp<[qkv: Tensor, mask?: Tensor]>()<PackedAt
   inputs: ['qkv', maskInput],
   optional: 1,
   attrs: packedAttrs,
+  autocast: 'half',
   dtypes: floatDTypes,
   infer(inputs, attrs) {
     const [qkv, mask] = inputs as [Spec, Spec?];

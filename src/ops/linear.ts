@@ -61,6 +61,7 @@ export const linear = defineOp<
   optional: 2,
   results: 1,
   attrs: { activation: 'none', outDtype: '', gradDtype: '' },
+  autocast: 'half',
   dtypes: floatDTypes,
 
   infer([x, weight, bias, residual], { activation, outDtype, gradDtype }) {
