@@ -1,6 +1,7 @@
 /** Every op, one line a file. */
-export * from './activation-backward.js';
+
 export * from './accumulate.js';
+export * from './activation-backward.js';
 export * from './adamw.js';
 export * from './arange.js';
 export * from './attention.backward.js';
