@@ -60,6 +60,7 @@ export const linear = defineOp<
   ],
   optional: 2,
   results: 1,
+  autocast: 'half',
   attrs: { activation: 'none', outDtype: '', gradDtype: '' },
   autocast: 'half',
   dtypes: floatDTypes,
