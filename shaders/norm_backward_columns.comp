@@ -39,18 +39,18 @@ void main() {
   const uint c = TEAM_INDEX % units, s = TEAM_INDEX / units;
   vec4 w = vec4(0.0), b = vec4(0.0);
   const uint end = min(pc.rows, (s + 1u) * pc.segment);
-  for (uint row = s * pc.segment; row < end; row++) {
-    const uint at = row * units + c;
-    const float m = CENTRED != 0 ? mean.of[row] : 0.0, r = rstd.of[row];
-    if (VECTORS != 0) {
-      const vec4 g = LOAD4(dy, DY, at);
-      w += g * ((LOAD4(x, IN, at) - m) * r);
-      b += g;
-    } else {
-      const float g = LOAD(dy.words, DY, at);
-      w.x += g * ((LOAD(x.words, IN, at) - m) * r);
-      b.x += g;
+  for (uint first = s * pc.segment; first < end; first += BLOCK) {
+    vec4 part_w = vec4(0.0), part_b = vec4(0.0);
+    for (uint row = first; row < min(end, first + BLOCK); row++) {
+      const uint at = row * units + c;
+      const float m = CENTRED != 0 ? mean.of[row] : 0.0, r = rstd.of[row];
+      const vec4 g = VECTORS != 0 ? LOAD4(dy, DY, at) : vec4(LOAD(dy.words, DY, at), 0.0, 0.0, 0.0);
+      const vec4 v = VECTORS != 0 ? LOAD4(x, IN, at) : vec4(LOAD(x.words, IN, at), 0.0, 0.0, 0.0);
+      part_w += g * ((v - m) * r);
+      part_b += g;
     }
+    w += part_w;
+    b += part_b;
   }
   const uint to = (pc.first_segment + s) * pc.n + c * width;
   for (uint k = 0u; k < width; k++) {

@@ -1,20 +1,20 @@
 // A team of invocations that reduces one row: a subgroup alone (define TEAM_SUBGROUP; the workgroup is the
-// subgroup), a workgroup of up to 256 through a tree in shared memory, or one invocation (define TEAM_ALONE). Every
-// member gets the result.
+// subgroup), one invocation (TEAM_LONE), or a workgroup of up to 256 through a tree in shared memory. Every member
+// gets the result.
 #ifndef ATTN_TEAM
 #define ATTN_TEAM
 
-#ifdef TEAM_ALONE
-#define TEAM_INDEX (GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x)
+#ifdef TEAM_LONE
 #define MEMBER 0u
 #define MEMBERS 1u
+#define TEAM_INDEX (GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x)
 #else
-#define TEAM_INDEX GROUP_INDEX
 #define MEMBER gl_LocalInvocationID.x
 #define MEMBERS gl_WorkGroupSize.x
+#define TEAM_INDEX GROUP_INDEX
 #endif
 
-#ifdef TEAM_ALONE
+#ifdef TEAM_LONE
 float team_add(float x) { return x; }
 uint team_add(uint x) { return x; }
 uint team_max(uint x) { return x; }

@@ -23,6 +23,8 @@ export interface InputSpec {
   dtype?: DType;
   /** Or one of these, whatever the call's: a mask of bools or floats, fp32 weights of a norm of halves. */
   dtypes?: readonly DType[];
+  /** Floats that no gradient flows into (a table of angles): `backward` gives null, or refuses where one is wanted. */
+  constant?: boolean;
   /** Sample values are drawn uniformly from here (integers for integer dtypes). Default [-3, 3]. */
   domain?: readonly [number, number];
 }
