@@ -77,7 +77,10 @@ export class SelfAttention extends Module {
   forward(x: Tensor, { residual, mask, rope: table }: SelfAttentionCall = {}): Tensor {
     const { dim, heads, kvHeads, causal, window } = this;
     if (x.rank !== 3 || x.shape[2] !== dim)
-      throw new ShapeError(`x is ${show(x.shape)}`, { op: 'SelfAttention', hint: `it is [batch, length, ${dim}]` });
+      throw new ShapeError(`x is ${show(x.shape)}`, {
+        op: 'SelfAttention',
+        hint: `it is [batch, length, ${dim}]`,
+      });
     const [batch, length] = x.shape as [number, number, number];
     const all = heads + 2 * kvHeads;
     let qkv = this.qkv.forward(x).reshape([batch, length, all, dim / heads]);
@@ -90,7 +93,8 @@ export class SelfAttention extends Module {
 
   #normalised(qkv: Tensor): Tensor {
     const { heads, kvHeads } = this;
-    const part = (from: number, to: number) => slice(qkv, { starts: [0, 0, from], ends: [...qkv.shape.slice(0, 2), to] });
+    const part = (from: number, to: number) =>
+      slice(qkv, { starts: [0, 0, from], ends: [...qkv.shape.slice(0, 2), to] });
     return concat(
       [
         rmsNorm(part(0, heads), this.qNorm!),

@@ -1,7 +1,7 @@
 /** Sampling from a model's logits, token by token. */
 import { noGrad } from '../autograd/modes.js';
 import { slice } from '../ops/index.js';
-import { philox } from '../ops/random.js';
+import { philox } from '../ops/philox.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { decode } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';
@@ -52,7 +52,9 @@ export async function generate(
         scope(async () => {
           const seen = rows.map((row) => row.slice(-length));
           const last = seen[0]?.length ?? 0;
-          const out = model.forward(tensor(Int32Array.from(seen.flat()), [batch, last], { runtime: ids.runtime }));
+          const out = model.forward(
+            tensor(Int32Array.from(seen.flat()), [batch, last], { runtime: ids.runtime }),
+          );
           const end = slice(out, { starts: [0, last - 1], ends: [batch, last] });
           return decode(end.dtype, await end.data());
         }),

@@ -1,5 +1,7 @@
 /** Every op, one line a file. */
+
 export * from './accumulate.js';
+export * from './activation-backward.js';
 export * from './adamw.js';
 export * from './arange.js';
 export * from './attention.backward.js';
@@ -15,9 +17,9 @@ export * from './embedding.js';
 export * from './fill.js';
 export * from './gather.js';
 export * from './grad-norm.js';
+export * from './linalg.js';
 export * from './linear.js';
 export * from './linear-backward.js';
-export * from './linalg.js';
 export * from './matmul.js';
 export * from './muon.js';
 export * from './norm.backward.js';
@@ -30,5 +32,6 @@ export * from './rope.js';
 export * from './sgd.js';
 export * from './slice.js';
 export * from './softmax.js';
+export * from './swiglu.js';
 export * from './unary.js';
 export * from './where.js';
