@@ -112,7 +112,9 @@ async function flopCeilings(figures: Figure[]): Promise<Map<string, number>> {
   return flops;
 }
 
-const rateOf = ({ pass, length }: Line, s: Summary) => flopsOf(pass, length) / s.median / 1e9;
+function rateOf({ pass, length }: Line, s: Summary): number {
+  return flopsOf(pass, length) / s.median / 1e9;
+}
 
 function figuresOf(line: Line): Figure[] {
   const { name, ours, theirs, ofCeiling, peak } = line;

@@ -12,8 +12,9 @@ import { busyCores } from './lib/busy.js';
 import { type Common, command, list, run } from './lib/options.js';
 import { openAnchor, openTorch, Peer } from './lib/peers.js';
 import { progress } from './lib/progress.js';
-import { type Summary, summary } from './lib/stats.js';
-import { type Contender, type Effort, interleave } from './lib/timing.js';
+import type { Summary } from './lib/stats.js';
+import { type Effort, interleave } from './lib/timing.js';
+import { type Dtype, parts, Runner, type Side } from './lib/train-side.js';
 import { flopsFormula, flopsPerToken, parseSize, SIZES } from './lib/train-sizes.js';
 
 interface Options extends Common {
@@ -21,27 +22,17 @@ interface Options extends Common {
   compile: boolean;
 }
 
+const effort: Effort = { runs: 30, cap: 10, least: 5 };
+const brief: Effort = { runs: 7, cap: 1, least: 3 };
+/** Our side; PyTorch's is bench/anchors/torch_train.py. */
+const script = join(packageRoot(), 'dist/bench/lib/train-peer.js');
+
 await run<Options>(
   command('bench:train', 'training a GPT beside PyTorch')
     .option('--sizes <list>', 'layers x width x heads x T x batch, separated by commas', list, SIZES)
     .option('--no-compile', 'without torch.compile, which takes a minute for each size'),
   main,
 );
-
-type Dtype = 'float32' | 'bfloat16';
-const effort: Effort = { runs: 30, cap: 10, least: 5 };
-const brief: Effort = { runs: 7, cap: 1, least: 3 };
-const parts = ['forward', 'backward', 'optimiser'] as const;
-
-/** A side of one case: what its process told. */
-interface Side {
-  name: string;
-  step: Summary;
-  parts: Record<(typeof parts)[number], Summary>;
-  /** Bytes. */
-  peak: number;
-  loss: number;
-}
 
 interface Line {
   size: string;
@@ -102,8 +93,6 @@ async function matmulCeilings(figures: Figure[]): Promise<Map<Dtype, number>> {
   return ceilings;
 }
 
-const script = join(packageRoot(), 'dist/bench/lib/train-peer.js');
-
 /** One case on every side that is here, in turns. */
 async function compare(size: string, dtype: Dtype, { quick, compile }: Options): Promise<Line> {
   const sides: [name: string, work: string, open: () => Promise<Peer | string>][] = [
@@ -138,66 +127,10 @@ async function compare(size: string, dtype: Dtype, { quick, compile }: Options):
   }
 }
 
-/** Steps of one side, and what it tells of them. */
-class Runner implements Contender {
-  #steps: number[] = [];
-  #parts: Record<string, number[]> = {};
-  #peak = 0;
-
-  constructor(
-    readonly name: string,
-    readonly peer: Peer,
-    readonly work: string,
-    readonly dtype: Dtype,
-    readonly size: string,
-  ) {}
-
-  /** Builds the model and compiles; the reason if that fails. */
-  async warm(): Promise<string> {
-    try {
-      await this.peer.run(this.work, this.dtype, this.size, 1);
-      return '';
-    } catch (error) {
-      return error instanceof Error ? error.message : String(error);
-    }
-  }
-
-  async sample(runs: number): Promise<number[]> {
-    const { samples, peak } = await this.#ask(this.work, runs);
-    this.#steps.push(...samples);
-    this.#peak = peak; // before any step that is split, which holds more
-    return samples;
-  }
-
-  /** Steps that wait after each part are slower where parts overlap: they are asked for apart from those timed. */
-  async done(): Promise<Side> {
-    if (this.peer.cases.split) {
-      const { loss } = this.#parts;
-      this.#parts = {};
-      await this.#ask('split', Math.min(8, this.#steps.length));
-      this.#parts.loss = loss!;
-    }
-    const of = (part: string) => summary((this.#parts[part] ?? []).map((us) => us / 1e6));
-    return {
-      name: this.name,
-      step: summary(this.#steps),
-      parts: { forward: of('forward'), backward: of('backward'), optimiser: of('optimiser') },
-      peak: this.#peak,
-      loss: this.#parts.loss!.at(-1)!,
-    };
-  }
-
-  async #ask(work: string, runs: number) {
-    const answer = await this.peer.run(work, this.dtype, this.size, runs);
-    for (const [part, values] of Object.entries(answer.parts)) (this.#parts[part] ??= []).push(...values);
-    return answer;
-  }
-}
-
-const tokensPerSecond = (size: string, { step }: Side): number => {
+function tokensPerSecond(size: string, { step }: Side): number {
   const { length, batch } = parseSize(size);
   return (length * batch) / step.median;
-};
+}
 
 function figuresOf({ size, dtype, ours, theirs, ofCeiling }: Line): Figure[] {
   const name = `train ${size} ${dtype}`;
