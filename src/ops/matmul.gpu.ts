@@ -3,7 +3,7 @@ import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { sizeOf } from '../tensor/shape.js';
 import type { GpuVariant, Problem } from './contract.js';
-import { overTurns } from './launch.js';
+import { narrow, overTurns } from './launch.js';
 import { activations, type MatmulAttrs, type Walk, walk } from './matmul.walk.js';
 
 type MatmulProblem = Problem<MatmulAttrs>;
@@ -133,19 +133,8 @@ function launches(
     });
   }
   if (!viaScratch) return { dispatches };
-  const units = Math.ceil(out.size / 4);
-  const size = Math.min(256, caps.maxInvocations);
-  dispatches.push({
-    shader: 'cast',
-    spec: [size, 1, dtypeCode.float32, dtypeCode[out.dtype]],
-    push: [units],
-    groups: Math.ceil(units / size),
-    binds: [
-      { operand: scratch, write: false },
-      { operand: problem.inputs.length, write: true },
-    ],
-  });
-  return { dispatches, scratch: [units * 16] };
+  dispatches.push(narrow(scratch, problem.inputs.length, out, caps));
+  return { dispatches, scratch: [Math.ceil(out.size / 4) * 16] };
 }
 
 const refusal = (problem: MatmulProblem, caps: Caps): string | null => {
