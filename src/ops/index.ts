@@ -14,6 +14,7 @@ export * from './permute.js';
 export * from './random.js';
 export * from './reduce.js';
 export * from './slice.js';
+export * from './softmax.backward.js';
 export * from './softmax.js';
 export * from './unary.js';
 export * from './where.js';
