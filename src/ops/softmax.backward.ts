@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { defineOp } from './define.js';
 import { bytesOf } from './elementwise.js';
 import { softmaxVariants } from './softmax.gpu.js';
-import { eachLine, type Kind, lineSamples, linesOf, type SoftmaxAttrs } from './softmax.walk.js';
+import { eachLine, type Kind, largeSample, lineSamples, linesOf, type SoftmaxAttrs } from './softmax.walk.js';
 
 const gradient = (
   kind: Kind,
@@ -54,7 +54,7 @@ const gradient = (
       bytes: bytesOf(problem),
       family: logs ? 'special' : 'reduce',
     }),
-    samples: lineSamples<SoftmaxAttrs>(2),
+    samples: [...lineSamples<SoftmaxAttrs>(2), ...(logs ? [] : [largeSample<SoftmaxAttrs>(2)])],
     // A line's sum cancels while its rounding errors add up like a random walk.
     tolerance: ({ inputs, attrs }) => Math.max(1e-5, 2e-6 * Math.sqrt(linesOf(inputs[1]!.shape, attrs).n)),
     invalid: [

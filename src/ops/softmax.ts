@@ -2,10 +2,18 @@
 import { dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { normalizeAxis, type Shape, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { defineOp, type OpDefinition, type Problem } from './define.js';
+import { defineOp, type OpDefinition, type Problem, type Sample } from './define.js';
 import { bytesOf } from './elementwise.js';
 import { softmaxVariants } from './softmax.gpu.js';
-import { eachLine, type Kind, kindCode, lineSamples, linesOf, type SoftmaxAttrs } from './softmax.walk.js';
+import {
+  eachLine,
+  type Kind,
+  kindCode,
+  largeSample,
+  lineSamples,
+  linesOf,
+  type SoftmaxAttrs,
+} from './softmax.walk.js';
 
 export type { SoftmaxAttrs };
 
@@ -29,6 +37,11 @@ function eachSum(
     fn(line, at, max, sum);
   });
 }
+
+const samples: readonly Sample<SoftmaxAttrs>[] = [
+  ...lineSamples(1),
+  { shapes: [[9, 1025]], domains: [[-80, 80]] },
+];
 
 /** What the three share. */
 const overLines = <A extends SoftmaxAttrs>(
@@ -56,7 +69,7 @@ const overLines = <A extends SoftmaxAttrs>(
     },
     gpu: softmaxVariants(kind),
     cost: (problem) => ({ flops: 8 * problem.inputs[0]!.size, bytes: bytesOf(problem), family: 'special' }),
-    samples: [...lineSamples<A>(1), { shapes: [[9, 1025]], domains: [[-80, 80]] }],
+    samples: samples as readonly Sample<A>[],
     invalid: [
       { shapes: [[2, 3]], attrs: { axis: 2 } as Partial<A>, code: 'ATTN_ARGUMENT' },
       { shapes: [[]], code: 'ATTN_ARGUMENT' },
@@ -80,6 +93,7 @@ export const softmax = overLines(
     },
     backward: ({ grads: [dy], outputs: [y], attrs, F }) => [F.softmaxBackward!(dy, y, attrs)],
     saves: { outputs: [0] },
+    samples: [...samples, largeSample(1)],
   },
 );
 
@@ -129,10 +143,9 @@ export const logsumexp = overLines<LogsumexpAttrs>(
     },
     saves: { inputs: [0] },
     samples: [
-      ...lineSamples<LogsumexpAttrs>(1),
+      ...(samples as readonly Sample<LogsumexpAttrs>[]),
       { shapes: [[4, 0]], attrs: { keepDims: true } },
       { shapes: [[5, 6, 7]], attrs: { axis: 1, keepDims: true } },
-      { shapes: [[9, 1025]], domains: [[-80, 80]] },
     ],
   },
 );

@@ -36,39 +36,34 @@ export function eachLine(
     for (let i = 0; i < inner; i++) fn(o * inner + i, (k) => (o * n + k) * inner + i);
 }
 
-/** The shapes that all of them walk, with `inputs` operands. */
+const walked: readonly [shape: Shape, axis: number, heavy?: true][] = [
+  [[33, 65], -1],
+  [[33, 65], 0],
+  [[1], 0],
+  [[5, 1], -1],
+  [[0, 4], -1],
+  [[4, 0], -1],
+  [[2, 17, 30], 1],
+  [[2, 17, 33], -2],
+  [[64, 256], -1],
+  [[9, 1025], -1],
+  [[2, 9000], -1],
+  [[70000, 3], -1, true],
+  [[3, 70001], -1, true],
+  [[70000, 3], 0, true],
+];
+
+/** The samples that all of them walk, with `inputs` operands. */
 export const lineSamples = <A extends SoftmaxAttrs>(inputs: number): Sample<A>[] =>
-  (
-    [
-      { shape: [33, 65] },
-      { shape: [33, 65], axis: 0 },
-      { shape: [1] },
-      { shape: [5, 1] },
-      { shape: [0, 4] },
-      { shape: [4, 0] },
-      { shape: [2, 17, 30], axis: 1 },
-      { shape: [2, 17, 33], axis: -2 },
-      { shape: [64, 256] },
-      { shape: [9, 1025] },
-      { shape: [2, 9000] },
-      { shape: [70000, 3], heavy: true },
-      { shape: [3, 70001], heavy: true },
-      { shape: [70000, 3], axis: 0, heavy: true },
-      { shape: [33000, 1056], heavy: true, dtypes: ['float32'] as const },
-    ] as const
-  ).map(
-    ({
-      shape,
-      ...rest
-    }: {
-      shape: Shape;
-      axis?: number;
-      heavy?: boolean;
-      dtypes?: readonly ['float32'];
-    }) => ({
-      shapes: Array.from({ length: inputs }, () => shape),
-      ...(rest.axis === undefined ? {} : { attrs: { axis: rest.axis } as Partial<A> }),
-      ...(rest.heavy ? { heavy: true } : {}),
-      ...(rest.dtypes ? { dtypes: rest.dtypes } : {}),
-    }),
-  );
+  walked.map(([shape, axis, heavy]) => ({
+    shapes: Array.from({ length: inputs }, () => shape),
+    attrs: { axis } as Partial<A>,
+    heavy: heavy ?? false,
+  }));
+
+/** More than a binding of 128 MiB holds. */
+export const largeSample = <A extends SoftmaxAttrs>(inputs: number): Sample<A> => ({
+  shapes: Array.from({ length: inputs }, () => [33000, 1056]),
+  dtypes: ['float32'],
+  heavy: true,
+});
