@@ -5,7 +5,7 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "lib/head.glsl"
 #include "lib/storage.glsl"
-#include "lib/softmax.glsl"
+#include "lib/softmax_kinds.glsl"
 const int LINES = 0, PARTS = 1, JOIN = 2, APPLY = 3;  // = src/ops/softmax.gpu.ts
 layout(constant_id = 1) const int DTYPE = 0;
 layout(constant_id = 3) const int STAGE = 0;
@@ -27,7 +27,7 @@ void main() {
       most = greater(most, uintBitsToFloat(x.words[2u * k]));
     for (uint k = w * pc.segments; k < (w + 1u) * pc.segments; k++) {
       const float part = uintBitsToFloat(x.words[2u * k + 1u]);
-      add_exactly(sum, lost, GRADIENT ? part : part * exp_below(uintBitsToFloat(x.words[2u * k]), max_or_0(most)));
+      add_exactly(sum, lost, GRADIENT ? part : part * exp_of(uintBitsToFloat(x.words[2u * k]), max_or_0(most)));
     }
     stats.of[w] = stats_of(most, sum);
     return;

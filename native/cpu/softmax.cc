@@ -26,7 +26,7 @@ struct SoftmaxLoops {
 #include "targets.h"
 
 #include <hwy/foreach_target.h>
-#include "exp_vec.h"
+#include "softmax_row.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
@@ -36,7 +36,6 @@ constexpr int64_t kBlock = 4096;  // elements between carries into the double
 constexpr int64_t kTile = 512;    // columns side by side
 constexpr int64_t kFlushRows = 256;  // rows of fp32 partial sums of a column
 
-HWY_INLINE float finite_max(float max) { return max == -std::numeric_limits<float>::infinity() ? 0.0f : max; }
 // What finishes a line of a kind, from its sum: a factor, or a logarithm that -inf stays -inf without.
 template <Softmax kKind>
 HWY_INLINE float finisher(double sum) {
@@ -48,28 +47,6 @@ template <Softmax kKind>
 HWY_INLINE VF below(VF x, VF max) {
   const VF d = hn::Sub(x, max);
   return exp_below_0(kKind == Softmax::log_sum ? hn::IfThenZeroElse(hn::Eq(x, max), d) : d);
-}
-
-template <class T>
-HWY_INLINE float row_max(const T* x, int64_t n) {
-  const F32 d;
-  const int64_t N = static_cast<int64_t>(hn::Lanes(d));
-  if (n < N) {
-    float m = to_f32(x[0]);
-    for (int64_t i = 1; i < n; i++) m = std::max(m, to_f32(x[i]));
-    return m;
-  }
-  VF a = load(x), b = a, c = a, e = a;
-  int64_t i = 0;
-  for (; i + 4 * N <= n; i += 4 * N) {
-    a = hn::Max(a, load(x + i));
-    b = hn::Max(b, load(x + i + N));
-    c = hn::Max(c, load(x + i + 2 * N));
-    e = hn::Max(e, load(x + i + 3 * N));
-  }
-  for (; i + N <= n; i += N) a = hn::Max(a, load(x + i));
-  a = hn::Max(a, load(x + n - N));
-  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(a, b), hn::Max(c, e))));
 }
 
 template <class T, Softmax kKind, bool kStream>

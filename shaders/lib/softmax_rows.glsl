@@ -1,7 +1,7 @@
 // Softmax and its kin of rows of neighbours, a team to each; to two where a word of output holds the end of one and the
 // start of the next. Spec constants: 1 dtype, 2 kind, 3 rows together, 4 rows are a multiple of a vector load.
 #include "storage.glsl"
-#include "softmax.glsl"
+#include "softmax_kinds.glsl"
 #include "team.glsl"
 layout(constant_id = 1) const int DTYPE = 0;
 layout(constant_id = 3) const int TOGETHER = 1;
@@ -16,13 +16,6 @@ layout(set = 0, binding = 2) readonly buffer Dy4 { uvec4 words[]; } dy4;
 
 const bool FOURS = VECTORS != 0 && DTYPE == F32;
 const bool NEEDS_MOST = KIND != SOFTMAX_GRADIENT;
-
-// Order-preserving integers, so that a team's maximum is an integer one. NaN is never the maximum.
-uint key_of(float f) {
-  const uint u = floatBitsToUint(f);
-  return (u & 0x80000000u) != 0u ? ~u : u | 0x80000000u;
-}
-float float_of(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? key ^ 0x80000000u : ~key); }
 
 vec4 load4(uint i) { return uintBitsToFloat(x4.words[i]); }
 vec4 gradient4(uint i) { return GRADIENT ? uintBitsToFloat(dy4.words[i]) : vec4(0.0); }

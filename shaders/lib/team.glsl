@@ -16,6 +16,9 @@
 
 #ifdef TEAM_LONE
 float team_add(float x) { return x; }
+uint team_add(uint x) { return x; }
+uint team_max(uint x) { return x; }
+uint team_min(uint x) { return x; }
 #elif defined(TEAM_SUBGROUP)
 float team_add(float x) { return subgroupAdd(x); }
 uint team_add(uint x) { return subgroupAdd(x); }

@@ -67,7 +67,7 @@ export function usage<A extends object>(op: Op<A>, name = op.name): string {
  * Attributes are numbers, flags, words, and lists of numbers: what their defaults are, where null stands for a list
  * or an axis. One that is undefined was left out. Ranges are the business of `infer`.
  */
-function checkAttrs<A extends object>(op: Op<A>, attrs: Partial<A>): Partial<A> {
+export function checkAttrs<A extends object>(op: Op<A>, attrs: Partial<A>): Partial<A> {
   let left: Partial<A> | undefined;
   for (const key of Object.keys(attrs) as (keyof A & string)[]) {
     if (!Object.hasOwn(op.attrs, key))

@@ -3,6 +3,9 @@ import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
 import { dtypeBytes, perWord } from '../tensor/dtype.js';
 import { type Spec, show } from '../tensor/shape.js';
 
+/** The operand that is the engine's fault words: shaders/lib/fault.glsl writes them, native/engine/prepared.h reads. */
+export const FAULT = 255;
+
 /** 32-bit words of storage. */
 export const wordsOf = (s: Spec): number => Math.ceil(s.size / perWord(s.dtype));
 

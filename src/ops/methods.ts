@@ -11,11 +11,14 @@ type Exports = typeof exported;
 /** Gradients and optimisers' steps: their exports end so, and they are no methods (`internal` says it to the loop). */
 type Internal = `${string}Backward` | `${string}Step`;
 
-/** The ops that take a tensor first, with that tensor bound. */
+/**
+ * The ops that take a tensor first, with that tensor bound. Only place 0 is looked at: comparing whole lists of tensors
+ * would need Tensor itself, which is being defined here.
+ */
 export type Methods = {
   [K in keyof Exports as K extends Internal
     ? never
-    : Exports[K] extends { signature?: { args: [unknown, ...unknown[]] } }
+    : Exports[K] extends { signature?: { args: { 0: unknown } } }
       ? K
       : never]: Exports[K] extends {
     signature?: { args: [unknown, ...infer Rest]; attrs: infer A; result: infer R };
