@@ -13,6 +13,7 @@ export * from './dropout.js';
 export * from './einsum.js';
 export * from './embedding.js';
 export * from './fill.js';
+export * from './gather.backward.js';
 export * from './gather.js';
 export * from './grad-norm.js';
 export * from './matmul.js';
