@@ -4,9 +4,11 @@ import { calibrate } from './ops/calibration.js';
 import { type MemoryReport, runtime, setCalibrator } from './runtime/runtime.js';
 
 export * from './autograd/index.js';
+export * from './nn/index.js';
 export { calibrate } from './ops/calibration.js';
 export * from './ops/index.js';
 export type { Methods } from './ops/methods.js';
+export * from './optim/index.js';
 export * from './runtime/errors.js';
 export { type Level, type Logger, setLogger } from './runtime/log.js';
 export type { Route } from './runtime/native.js';

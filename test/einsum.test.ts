@@ -1,7 +1,7 @@
 /** Equations that nobody thought of, against the sum that they write down, in Float64. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { einsum } from '../src/index.js';
+import { einsum, gradcheck } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { decode, encode } from '../src/tensor/dtype.js';
 import { scope } from '../src/tensor/scope.js';
@@ -141,6 +141,39 @@ describe.each(sides)('einsum on $side', ({ side, options }) => {
     const [left, right] = long.split('->') as [string, string];
     return agrees(short, left.split(','), right, shapes as unknown as Shape[]);
   });
+
+  it.each([
+    [
+      'bhqd,bhkd->bhqk',
+      [
+        [2, 2, 3, 4],
+        [2, 2, 5, 4],
+      ],
+    ],
+    [
+      'ij,jk,kl->il',
+      [
+        [2, 3],
+        [3, 4],
+        [4, 2],
+      ],
+    ],
+    [
+      'iij,kj->ik',
+      [
+        [3, 3, 2],
+        [4, 2],
+      ],
+    ],
+    ['i,j->ij', [[3], [4]]],
+    ['...ij->...', [[2, 3, 4]]],
+  ] as const)('has the gradient of %s', (equation, shapes) =>
+    scope(() => {
+      const operands = shapes.map((shape, i) => tensor(float32([...shape], i + 1), [...shape]));
+      const { compared } = gradcheck((...x) => einsum(equation, ...x), operands);
+      expect(compared).toBeGreaterThan(0);
+    }),
+  );
 
   it('gives a tensor of its own where there is nothing to do', () =>
     scope(async () => {

@@ -22,14 +22,18 @@ struct Norm {
   const float *weight, *bias;
   void *y, *sum;
   float *mean, *rstd;
-  DType in, residual_dtype;
   int64_t n;
   float eps;
   bool centred;
 };
 struct NormLoops {
-  void (*rows)(const Norm&, int64_t begin, int64_t end, float* buffer);
+  // What is normalised of a row, as fp32: where it is, or in the buffer.
+  const float* (*row)(const Norm&, int64_t row, float* buffer);
+  // Rows [begin, end); `buffers` are kTogether rows of scratch.
+  void (*rows)(const Norm&, const NormLoops&, int64_t begin, int64_t end, float* buffers);
 };
+inline constexpr int64_t kTogether = 4;  // short rows side by side, so that one waits for no other's sums
+inline constexpr int64_t kShort = 1024;  // elements, such that they stay in L1 meanwhile
 }  // namespace attn::cpu
 #endif
 
@@ -43,57 +47,58 @@ struct NormLoops {
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
 
+template <class T>
+const float* plain_row(const Norm& p, int64_t row, float* buffer) {
+  return widened<T>(p.x, row, p.n, buffer);
+}
+
 // sum = x + residual, rounded to the residual's dtype and kept in `buffer` as it was rounded.
 template <class T, class R, bool kStream>
-void add_row(const Norm& p, int64_t row, float* buffer) {
+const float* sum_row(const Norm& p, int64_t row, float* buffer) {
   const T* x = static_cast<const T*>(p.x) + row * p.n;
   const R* residual = static_cast<const R*>(p.residual) + row * p.n;
   R* sum = static_cast<R*>(p.sum) + row * p.n;
   each_vector(p.n, [&](int64_t i, bool whole) HWY_ATTR {
     const auto rest = static_cast<size_t>(p.n - i);
-    VF v = whole ? hn::Add(load(x + i), load(residual + i))
-                 : hn::Add(load_n(x + i, rest), load_n(residual + i, rest));
-    v = rounded(v, R{});
+    const VF v = rounded(whole ? hn::Add(load(x + i), load(residual + i))
+                               : hn::Add(load_n(x + i, rest), load_n(residual + i, rest)),
+                         R{});
     store(v, buffer + i);
     put<kStream>(v, sum + i, whole, p.n - i);
-  });
-}
-
-template <bool kStream>
-HWY_INLINE const float* row_of(const Norm& p, int64_t row, float* buffer) {
-  if (!p.residual) return widened(p.in, p.x, row, p.n, buffer);
-  with_float(p.in, [&](auto x) HWY_ATTR {
-    with_float(p.residual_dtype,
-               [&](auto r) HWY_ATTR { add_row<decltype(x), decltype(r), kStream>(p, row, buffer); });
   });
   return buffer;
 }
 
-template <class T, bool kStream>
-void norm_rows(const Norm& p, int64_t begin, int64_t end, float* buffer) {
+// R rows from `row` on, phase by phase.
+template <class T, bool kStream, int R>
+void some_rows(const Norm& p, const NormLoops& loops, int64_t row, float* buffers) {
   const F32 d;
-  const int64_t n = p.n;
-  const bool pads = n % lanes() != 0;
+  const int64_t n = p.n, width = padded(n);
   const double inverse_n = 1.0 / static_cast<double>(std::max<int64_t>(n, 1));
-  for (int64_t row = begin; row < end; row++) {
-    const float* x = row_of<kStream>(p, row, buffer);
-    float mean = 0;
-    if (p.centred) {
-      mean = static_cast<float>(sum_vectors(n, [&](int64_t i) HWY_ATTR { return load(x + i); }) * inverse_n);
-      if (pads)  // copied: what lies beyond the row must not count as variance
-        for (int64_t i = n; i % lanes() != 0; i++) buffer[i] = mean;
-      p.mean[row] = mean;
+  const float* x[R];
+  float mean[R] = {}, rstd[R];
+  for (int k = 0; k < R; k++) x[k] = loops.row(p, row + k, buffers + k * width);
+  if (p.centred)
+    for (int k = 0; k < R; k++) {
+      mean[k] =
+          static_cast<float>(sum_vectors(n, [&](int64_t i) HWY_ATTR { return load(x[k] + i); }) * inverse_n);
+      p.mean[row + k] = mean[k];
+      if (n % lanes() != 0)  // copied: what lies beyond the row must not count as variance
+        for (int64_t i = n; i % lanes() != 0; i++) buffers[k * width + i] = mean[k];
     }
-    const VF m = hn::Set(d, mean);
+  for (int k = 0; k < R; k++) {
+    const VF m = hn::Set(d, mean[k]);
     const double squares = sum_vectors(n, [&](int64_t i) HWY_ATTR {
-      const VF u = hn::Sub(load(x + i), m);
+      const VF u = hn::Sub(load(x[k] + i), m);
       return hn::Mul(u, u);
     });
-    const float rstd = 1 / std::sqrt(static_cast<float>(squares * inverse_n) + p.eps);
-    p.rstd[row] = rstd;
-    const VF r = hn::Set(d, rstd);
-    T* y = static_cast<T*>(p.y) + row * n;
-    const auto scaled = [&](int64_t i) HWY_ATTR { return hn::Mul(hn::Sub(load(x + i), m), r); };
+    rstd[k] = 1 / std::sqrt(static_cast<float>(squares * inverse_n) + p.eps);
+    p.rstd[row + k] = rstd[k];
+  }
+  for (int k = 0; k < R; k++) {
+    const VF m = hn::Set(d, mean[k]), r = hn::Set(d, rstd[k]);
+    T* y = static_cast<T*>(p.y) + (row + k) * n;
+    const auto scaled = [&](int64_t i) HWY_ATTR { return hn::Mul(hn::Sub(load(x[k] + i), m), r); };
     if (p.bias)
       each_vector(n, [&](int64_t i, bool whole) HWY_ATTR {
         put<kStream>(hn::MulAdd(scaled(i), load(p.weight + i), load(p.bias + i)), y + i, whole, n - i);
@@ -105,14 +110,35 @@ void norm_rows(const Norm& p, int64_t begin, int64_t end, float* buffer) {
     else
       each_vector(n, [&](int64_t i, bool whole) HWY_ATTR { put<kStream>(scaled(i), y + i, whole, n - i); });
   }
+}
+
+template <class T, bool kStream>
+void norm_rows(const Norm& p, const NormLoops& loops, int64_t begin, int64_t end, float* buffers) {
+  int64_t row = begin;
+  if (p.n <= kShort)
+    for (; row + kTogether <= end; row += kTogether) some_rows<T, kStream, kTogether>(p, loops, row, buffers);
+  for (; row < end; row++) some_rows<T, kStream, 1>(p, loops, row, buffers);
   if (kStream) hwy::FlushStream();
 }
 
-NormLoops Choose(DType out, bool past_caches) {
-  return with_float(out, [&](auto t) {
+// residual: its dtype code, -1 where there is none.
+NormLoops Choose(DType in, int64_t residual, DType out, bool past_caches) {
+  NormLoops loops{};
+  with_float(in, [&](auto t) {
     using T = decltype(t);
-    return NormLoops{past_caches ? norm_rows<T, true> : norm_rows<T, false>};
+    if (residual < 0)
+      loops.row = plain_row<T>;
+    else
+      with_float(static_cast<DType>(residual), [&](auto r) {
+        using R = decltype(r);
+        loops.row = past_caches ? sum_row<T, R, true> : sum_row<T, R, false>;
+      });
   });
+  with_float(out, [&](auto t) {
+    using T = decltype(t);
+    loops.rows = past_caches ? norm_rows<T, true> : norm_rows<T, false>;
+  });
+  return loops;
 }
 
 }  // namespace attn::cpu::HWY_NAMESPACE
@@ -173,29 +199,28 @@ Kernel make_norm(Attrs& attrs) {
   const bool past =
       n * least % 64 == 0 &&
       past_caches(elements * (static_cast<int64_t>(size_of(in) + size_of(out)) + 2 * bytes_of(residual)));
-  const NormLoops loops = HWY_DYNAMIC_DISPATCH(Choose)(out, past);
+  const NormLoops loops = HWY_DYNAMIC_DISPATCH(Choose)(in, residual, out, past);
   return [=](const Operands& args) {
     const int64_t width = padded(n), parts = norm_parts(rows, n);
-    float* const scratch = norm_scratch((parts + 2) * width);
+    float* const parameters = norm_scratch((kTogether * parts + 2) * width);
+    float* const buffers = parameters + 2 * width;
     size_t next = 1, made = 1;
     Norm p{};
     p.x = args.in[0];
     p.y = args.out[0];
     if (residual >= 0) p.residual = args.in[next++], p.sum = args.out[made++];
-    if (weight >= 0)
-      p.weight = norm_parameter(args.in[next++], static_cast<DType>(weight), n, 1, scratch + parts * width);
+    if (weight >= 0) p.weight = norm_parameter(args.in[next++], static_cast<DType>(weight), n, 1, parameters);
     if (bias >= 0)
-      p.bias = norm_parameter(args.in[next++], static_cast<DType>(bias), n, 0, scratch + (parts + 1) * width);
+      p.bias = norm_parameter(args.in[next++], static_cast<DType>(bias), n, 0, parameters + width);
     if (centred) p.mean = static_cast<float*>(args.out[made++]);
     p.rstd = static_cast<float*>(args.out[made++]);
-    p.in = in;
-    p.residual_dtype = residual < 0 ? DType::f32 : static_cast<DType>(residual);
     p.n = n;
     p.eps = eps;
     p.centred = centred;
     parallel_for(parts, 1, [&](int64_t from, int64_t to) {
       for (int64_t part = from; part < to; part++)
-        loops.rows(p, rows * part / parts, rows * (part + 1) / parts, scratch + part * width);
+        loops.rows(p, loops, rows * part / parts, rows * (part + 1) / parts,
+                   buffers + kTogether * part * width);
     });
   };
 }

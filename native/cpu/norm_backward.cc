@@ -65,16 +65,17 @@ void some_rows(const NormBackward& p, int64_t row, NormSums& sums) {
   const F32 d;
   const int64_t n = p.n, width = padded(n);
   const float *dy[R], *x[R];
-  VF mean[R], rstd[R], g_mean[R], u_mean[R];
+  float mean[R] = {}, rstd[R], g_mean[R] = {}, u_mean[R] = {};
   const double inverse_n = 1.0 / static_cast<double>(std::max<int64_t>(n, 1));
   for (int k = 0; k < R; k++) {
     dy[k] = widened(p.dy_dtype, p.dy, row + k, n, sums.rows + 2 * k * width);
     x[k] = widened<T>(p.x, row + k, n, sums.rows + (2 * k + 1) * width);
-    mean[k] = kCentred ? hn::Set(d, p.mean[row + k]) : hn::Zero(d);
-    rstd[k] = hn::Set(d, p.rstd[row + k]);
+    if (kCentred) mean[k] = p.mean[row + k];
+    rstd[k] = p.rstd[row + k];
   }
   const auto normal = [&](int k, int64_t i) HWY_ATTR {
-    return hn::Mul(kCentred ? hn::Sub(load(x[k] + i), mean[k]) : load(x[k] + i), rstd[k]);
+    return hn::Mul(kCentred ? hn::Sub(load(x[k] + i), hn::Set(d, mean[k])) : load(x[k] + i),
+                   hn::Set(d, rstd[k]));
   };
   if (p.dx)
     for (int k = 0; k < R; k++) {
@@ -97,8 +98,8 @@ void some_rows(const NormBackward& p, int64_t row, NormSums& sums) {
         u_sum += hn::GetLane(hn::SumOfLanes(d, hn::Add(u0, u1)));
         g0 = g1 = u0 = u1 = hn::Zero(d);
       }
-      g_mean[k] = hn::Set(d, static_cast<float>(g_sum * inverse_n));
-      u_mean[k] = hn::Set(d, static_cast<float>(u_sum * inverse_n));
+      g_mean[k] = static_cast<float>(g_sum * inverse_n);
+      u_mean[k] = static_cast<float>(u_sum * inverse_n);
     }
   T* const dx = static_cast<T*>(p.dx) + row * n;
   const T* const dres = static_cast<const T*>(p.dres) + row * n;
@@ -116,13 +117,14 @@ void some_rows(const NormBackward& p, int64_t row, NormSums& sums) {
         if (kCentred) b = hn::Add(b, given);
       }
       if (p.dx) {
-        VF v = hn::NegMulAdd(u, u_mean[k], hn::Mul(given, weight));
-        if (kCentred) v = hn::Sub(v, g_mean[k]);
+        VF v = hn::NegMulAdd(u, hn::Set(d, u_mean[k]), hn::Mul(given, weight));
+        if (kCentred) v = hn::Sub(v, hn::Set(d, g_mean[k]));
         if (p.dres) {
           const T* known = dres + k * n + i;
-          v = hn::MulAdd(v, rstd[k], whole ? load(known) : load_n(known, static_cast<size_t>(n - i)));
+          v = hn::MulAdd(v, hn::Set(d, rstd[k]),
+                         whole ? load(known) : load_n(known, static_cast<size_t>(n - i)));
         } else {
-          v = hn::Mul(v, rstd[k]);
+          v = hn::Mul(v, hn::Set(d, rstd[k]));
         }
         put<kStream>(v, dx + k * n + i, whole, n - i);
       }

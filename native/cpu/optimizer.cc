@@ -291,17 +291,15 @@ Kernel make_accumulate(Attrs& attrs) {
 Kernel make_muon_apply(Attrs& attrs) {
   const DType dtype = attrs.dtype();
   const int64_t n = attrs.i(), group = attrs.i();
-  const double scale = attrs.f();
   const auto bytes = static_cast<int64_t>(size_of(dtype));
   return [=, apply = HWY_DYNAMIC_DISPATCH(OptimizerMix)(dtype).apply](const Operands& args) {
     const float* hyper = in(args, 2) + group * kColumns;
     if (in(args, 3)[kFinite] == 0) return;
     const auto keep = static_cast<float>(1 - static_cast<double>(hyper[0]) * hyper[1]);
-    const auto rate = static_cast<float>(hyper[0] * scale);
     parallel_for(
         n, kMapGrain,
         [&](int64_t begin, int64_t end) {
-          apply(out(args, 0) + begin, in<char>(args, 1) + begin * bytes, end - begin, keep, rate);
+          apply(out(args, 0) + begin, in<char>(args, 1) + begin * bytes, end - begin, keep, hyper[0]);
         },
         kMapAlign);
   };

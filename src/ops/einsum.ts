@@ -1,5 +1,5 @@
 /**
- * Einstein summation out of other ops: diagonals are slices, free axes are sums, and a pair of operands is one
+ * Einstein summation out of other ops: diagonals are columns, free axes are sums, and a pair of operands is one
  * batched matmul after permuting, so that its gradient is theirs. Three operands and more contract left to right.
  */
 import { ArgumentError } from '../runtime/errors.js';
@@ -9,6 +9,7 @@ import { Tensor } from '../tensor/tensor.js';
 import { mul } from './binary.js';
 import { type Label, parse } from './einsum.parse.js';
 import { matmul } from './matmul.js';
+import { pad } from './pad.js';
 import { permute } from './permute.js';
 import { sum } from './reduce.js';
 import { slice } from './slice.js';
@@ -54,7 +55,10 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   });
 }
 
-/** Of axes that share a label, the elements with equal indices: every (n + 1)th of the axes merged. */
+/**
+ * Of axes that share a label, the elements with equal indices: of the axes merged, every (n + 1)th, the first column
+ * once n more make rows of n + 1 of them.
+ */
 function diagonal({ x, labels }: Labelled): Labelled {
   const twice = labels.find((l, i) => labels.indexOf(l) !== i);
   if (twice === undefined) return { x, labels };
@@ -62,12 +66,13 @@ function diagonal({ x, labels }: Labelled): Labelled {
   const second = labels.indexOf(twice, first + 1);
   const others = labels.map((_, i) => i).filter((i) => i !== first && i !== second);
   const n = x.shape[first]!;
-  const kept = others.map((i) => x.shape[i]!);
-  const merged = reorder(x, [...others, first, second]).reshape([...kept, n * n]);
-  const starts = [...kept.map(() => 0), 0];
+  const rest = sizeOf(others.map((i) => x.shape[i]!));
+  const merged = reorder(x, [...others, first, second]).reshape([rest, n * n]);
+  const rows = pad(merged, { before: [0, 0], after: [0, n] }).reshape([rest, n, n + 1]);
+  const kept = [...others, first];
   return diagonal({
-    x: slice(merged, { starts, steps: [...kept.map(() => 1), n + 1] }),
-    labels: [...others.map((i) => labels[i]!), twice],
+    x: slice(rows, { starts: [0, 0, 0], ends: [rest, n, 1] }).reshape(kept.map((i) => x.shape[i]!)),
+    labels: kept.map((i) => labels[i]!),
   });
 }
 

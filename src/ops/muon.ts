@@ -94,17 +94,17 @@ function domainsOf(other: Record<number, readonly [number, number]>) {
   return inputs.map((input, i) => other[i] ?? input.domain!);
 }
 
-/** p = p (1 - lr wd) - lr scale x in place, lr and wd from row `group` of `groups`; nothing where not finite. */
+/** p = p (1 - lr wd) - lr x in place, lr and wd from row `group` of `groups`; nothing where not finite. */
 export const muonApplyStep = defineOp<[params: Tensor, x: Tensor, groups: Tensor, scalars: Tensor], void>()({
   name: 'muon_apply_step',
-  doc: 'p (1 - lr wd) - lr scale x, in place',
+  doc: 'p (1 - lr wd) - lr x, in place',
   inputs: [flat.params, { name: 'x', dtypes: floatDTypes, domain: [-1, 1] }, flat.groups, flat.scalars],
   results: 0,
   updates: [0],
   internal: true,
-  attrs: { group: 0, scale: 1 },
+  attrs: { group: 0 },
   dtypes: ['float32'],
-  infer([params, x, groups, scalars], { group, scale }) {
+  infer([params, x, groups, scalars], { group }) {
     const op = 'muon_apply_step';
     const given = `params ${show(params!.shape)}, x ${show(x!.shape)}, groups ${show(groups!.shape)}, scalars ${show(scalars!.shape)}`;
     if (params!.size !== x!.size)
@@ -114,27 +114,27 @@ export const muonApplyStep = defineOp<[params: Tensor, x: Tensor, groups: Tensor
         op,
         hint: `groups is [G, ${COLUMNS}], scalars [4]`,
       });
-    if (!Number.isInteger(group) || group < 0 || group >= groups!.shape[0]! || !Number.isFinite(scale))
-      throw new ArgumentError(`group ${group} of ${groups!.shape[0]} groups, scale ${scale}`, {
+    if (!Number.isInteger(group) || group < 0 || group >= groups!.shape[0]!)
+      throw new ArgumentError(`group ${group} of ${groups!.shape[0]} groups`, {
         op,
-        hint: 'group is a row of groups, scale a finite number',
+        hint: 'group is a row of groups',
       });
     return [];
   },
-  reference([params, x, groups, scalars], { attrs: { group, scale } }) {
+  reference([params, x, groups, scalars], { attrs: { group } }) {
     if (scalars![FINITE] === 0) return [Float64Array.from(params!)];
     const [lr, decay] = groups!.subarray(group * COLUMNS);
-    return [params!.map((p, i) => p * (1 - lr! * decay!) - lr! * scale * x![i]!)];
+    return [params!.map((p, i) => p * (1 - lr! * decay!) - lr! * x![i]!)];
   },
-  cpu: ({ inputs: [p, x], attrs: { group, scale } }) => ({
+  cpu: ({ inputs: [p, x], attrs: { group } }) => ({
     kernel: 'muon_apply_step',
-    attrs: [dtypeCode[x!.dtype], p!.size, group, scale],
+    attrs: [dtypeCode[x!.dtype], p!.size, group],
   }),
   gpu: [
     {
       name: 'simple',
       admits: () => null,
-      plan({ inputs: [p, x, groups, scalars], attrs: { group, scale } }, caps) {
+      plan({ inputs: [p, x, groups, scalars], attrs: { group } }, caps) {
         const size = mapGroup(caps);
         return {
           dispatches: split(
@@ -149,7 +149,7 @@ export const muonApplyStep = defineOp<[params: Tensor, x: Tensor, groups: Tensor
             ({ count }, binds) => ({
               shader: 'muon_apply_step',
               spec: [size, dtypeCode[x!.dtype]],
-              push: [count, group, floatBits(scale)],
+              push: [count, group],
               groups: Math.ceil(count / (size * 4)),
               binds: binds.map((bind, i) => ({ ...bind, write: i === 0 })),
             }),
@@ -166,7 +166,7 @@ export const muonApplyStep = defineOp<[params: Tensor, x: Tensor, groups: Tensor
   samples: [
     ...floatDTypes.map((dtype) => ({
       shapes: [[3, 5, 7], [3, 5, 7], [2, 8], [4]],
-      attrs: { group: 1, scale: 0.7 },
+      attrs: { group: 1 },
       inputDTypes: [undefined, dtype],
     })),
     ...[0, 1, 4096, 70001].map((n) => ({ shapes: [[n], [n], [1, 8], [4]], heavy: n > 65535 })),

@@ -264,10 +264,8 @@ export function tensor(
       });
     found = [values.length];
     const half = dtype === 'float16' || dtype === 'bfloat16';
-    raw =
-      own === dtype || (half && values instanceof Uint16Array)
-        ? (values as TypedArray)
-        : encode(dtype, values);
+    const stored = own === dtype && !(values instanceof Float64Array);
+    raw = stored || (half && values instanceof Uint16Array) ? (values as TypedArray) : encode(dtype, values);
   } else {
     found = flatten(values, flat);
     dtype ??= allBooleans(values) ? 'bool' : 'float32';
