@@ -1,7 +1,7 @@
 /** Sampling from a model's logits, token by token. */
 import { noGrad } from '../autograd/modes.js';
 import { slice } from '../ops/index.js';
-import { philox } from '../ops/random.js';
+import { philox } from '../ops/philox.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { decode } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';

@@ -1,5 +1,5 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
-import { add, crossEntropy, slice } from '../ops/index.js';
+import { add, crossEntropy, ropeTable, slice } from '../ops/index.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
@@ -12,7 +12,6 @@ import { type Init, normal, residual, zeros } from './init.js';
 import { checkProbability, checkSizes, Linear, MLP, productDType, project } from './linear.js';
 import { Module } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
-import { ropeTable } from './rope.js';
 
 export interface GPTConfig {
   vocab: number;
@@ -104,7 +103,7 @@ export class GPT extends Module {
     this.norm = normOf(config);
     this.head = tied ? null : new Linear(dim, vocab, { bias: false, init, role: 'table' });
     if (positions === 'sinusoidal') this.#table = keep(sinusoids(length, dim));
-    if (positions === 'rope') this.#table = keep(ropeTable(length, dim / heads, theta));
+    if (positions === 'rope') this.#table = keep(ropeTable({ length, dim: dim / heads, theta }));
   }
 
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */
