@@ -3,7 +3,7 @@
 // neighbouring ones, of a segment of rows; partial sums lie [dw and db, segments, n]. JOIN: one invocation to a word of
 // dw or of db.
 #extension GL_GOOGLE_include_directive : enable
-#define TEAM_ALONE
+#define TEAM_LONE
 #include "lib/head.glsl"
 #include "lib/norm.glsl"
 const int PARTS = 0, JOIN = 1;  // = src/ops/norm.backward.gpu.ts

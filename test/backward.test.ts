@@ -106,9 +106,13 @@ function difference(
 }
 
 function check(setting: Setting, gradients: readonly (Value | null)[], what: string): number {
-  const { op, problem, grads } = setting;
+  const { op, problem } = setting;
   expect(gradients, what).toHaveLength(problem.inputs.length);
   let compared = 0;
+  // Halves keep too little of what the gradient is made of: beside them only its shape and dtype are looked at.
+  const rounds = [...problem.inputs, ...problem.outputs].some(
+    (s) => isFloat(s.dtype) && s.dtype !== 'float32',
+  );
   for (const [i, input] of problem.inputs.entries()) {
     if (!flows(op, input, i)) {
       expect(gradients[i], `${what}: no gradient flows into input ${i}`).toBeNull();
@@ -119,7 +123,7 @@ function check(setting: Setting, gradients: readonly (Value | null)[], what: str
       shape: input.shape,
       dtype: input.dtype,
     });
-    if (input.dtype !== 'float32' || grads.some((s) => s.dtype !== 'float32')) continue;
+    if (input.dtype !== 'float32' || rounds) continue;
     const got = gradient.dataSync();
     const stride = Math.max(1, Math.floor(input.size / MOVED));
     for (let at = 0; at < input.size; at += stride) {

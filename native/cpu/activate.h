@@ -1,4 +1,5 @@
-// Activations and their slopes on float32 vectors. shaders/lib/activation.glsl has the same formulas.
+// Activations and their slopes on float32 vectors, and the walk that applies them to rows.
+// shaders/lib/activation.glsl has the same formulas.
 #if defined(ATTN_CPU_ACTIVATE) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTN_CPU_ACTIVATE
 #undef ATTN_CPU_ACTIVATE
@@ -65,6 +66,20 @@ HWY_INLINE VF slope_of(VF x) {
     return hn::NegMulAdd(t, t, one);
   }
   return one;
+}
+
+// Walks n elements in whole vectors and one part of a vector: fn(get, put), where get(p) and put(v, p) move
+// those of the array p whose turn it is. Touches nothing past the n.
+template <class F>
+HWY_INLINE void walk(int64_t n, F&& fn) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(F32()));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    fn([i](const auto* p) HWY_ATTR { return load(p + i); }, [i](VF v, auto* p) HWY_ATTR { store(v, p + i); });
+  if (i == n) return;
+  const size_t rest = static_cast<size_t>(n - i);
+  fn([i, rest](const auto* p) HWY_ATTR { return load_n(p + i, rest); },
+     [i, rest](VF v, auto* p) HWY_ATTR { store_n(v, p + i, rest); });
 }
 
 }  // namespace attn::cpu::HWY_NAMESPACE

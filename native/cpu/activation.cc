@@ -23,28 +23,11 @@ struct ActivationLoops {
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
 
-// Walks n elements in whole vectors and one part of a vector: fn(at, get, put), where get(p) and put(v, p)
-// move the elements from p + at on.
-template <class F>
-HWY_INLINE void walk(int64_t n, F&& fn) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(F32()));
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    fn(
-        i, [i](const auto* p) HWY_ATTR { return load(p + i); },
-        [i](VF v, auto* p) HWY_ATTR { store(v, p + i); });
-  if (i == n) return;
-  const size_t rest = static_cast<size_t>(n - i);
-  fn(
-      i, [i, rest](const auto* p) HWY_ATTR { return load_n(p + i, rest); },
-      [i, rest](VF v, auto* p) HWY_ATTR { store_n(v, p + i, rest); });
-}
-
 template <Activation A, class T>
 struct Activated {
   static void finish(const Finish& f, const float* c, void* z, const void* residual, void* y, int64_t n) {
     const bool y_wide = f.y == DType::f32, residual_wide = f.residual == DType::f32;
-    walk(n, [&](int64_t, auto get, auto put) HWY_ATTR {
+    walk(n, [&](auto get, auto put) HWY_ATTR {
       VF v = get(c);
       if (z) put(v, static_cast<T*>(z));
       v = activate<A>(v);
@@ -64,7 +47,7 @@ struct Activated {
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t at = r * columns;
       const T* const zs = static_cast<const T*>(z) + (z ? at : 0);
-      walk(columns, [&](int64_t, auto get, auto put) HWY_ATTR {
+      walk(columns, [&](auto get, auto put) HWY_ATTR {
         VF g = wide_dy ? get(static_cast<const float*>(dy) + at) : get(static_cast<const T*>(dy) + at);
         if constexpr (A != Activation::none) g = hn::Mul(g, slope_of<A>(get(zs)));
         if (dz && wide_dz) put(g, static_cast<float*>(dz) + at);

@@ -1,5 +1,6 @@
 /** Layers that multiply: Linear, and MLP of two of them. */
 import { autocastDType } from '../autograd/modes.js';
+import type { Activation } from '../ops/activations.js';
 import { add, linear, swiglu } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { DType } from '../tensor/dtype.js';
@@ -22,7 +23,7 @@ export interface LinearOptions {
 
 export interface LinearCall {
   /** Applied in the same pass. 'gelu' is exact, 'gelu_tanh' GPT-2's approximation. */
-  activation?: 'none' | 'relu' | 'gelu' | 'gelu_tanh' | 'silu' | 'sigmoid' | 'tanh';
+  activation?: Activation;
   /** Added to the result, of its shape. Under autocast the result is of the residual's dtype. */
   residual?: Tensor;
 }

@@ -1,5 +1,7 @@
 /** Every op, one line a file. */
+
 export * from './accumulate.js';
+export * from './activation-backward.js';
 export * from './adamw.js';
 export * from './arange.js';
 export * from './attention.backward.js';
@@ -31,5 +33,6 @@ export * from './rope.js';
 export * from './sgd.js';
 export * from './slice.js';
 export * from './softmax.js';
+export * from './swiglu.js';
 export * from './unary.js';
 export * from './where.js';

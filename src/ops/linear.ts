@@ -60,7 +60,9 @@ export const linear = defineOp<
   ],
   optional: 2,
   results: 1,
+  autocast: 'half',
   attrs: { activation: 'none', outDtype: '', gradDtype: '' },
+  autocast: 'half',
   dtypes: floatDTypes,
 
   infer([x, weight, bias, residual], { activation, outDtype, gradDtype }) {
@@ -166,7 +168,7 @@ export const linear = defineOp<
     layer([19, 12], 31, 'residual', { activation: 'gelu' }),
     layer([40, 64], 72, 'plain', { activation: 'gelu_tanh' }),
     { ...layer([33, 17], 30, 'residual', { outDtype: 'float32', activation: 'gelu' }) },
-    { ...layer([33, 18], 31, 'bias', { outDtype: 'float32', gradDtype: 'float32', activation: 'silu' }) },
+    { ...layer([33, 18], 31, 'bias', { outDtype: 'float32', activation: 'silu' }) },
     ...allHalves(layer([21, 18], 31, 'residual', { outDtype: 'float32', activation: 'relu' })),
     layer([8, 64, 64], 192, 'bias'),
     layer([520, 64], 256, 'bias', { activation: 'gelu' }),
