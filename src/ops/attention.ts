@@ -81,7 +81,6 @@ export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tenso
   optional: 1,
   autocast: 'half',
   attrs: commonAttrs,
-  autocast: 'half',
   dtypes: floatDTypes,
   infer(inputs, attrs) {
     const [q, k, , mask] = inputs as [Spec, Spec, Spec, Spec?];
@@ -139,7 +138,6 @@ export const packedAttention = defineOp<[qkv: Tensor, mask?: Tensor]>()<PackedAt
   optional: 1,
   autocast: 'half',
   attrs: packedAttrs,
-  autocast: 'half',
   dtypes: floatDTypes,
   infer(inputs, attrs) {
     const [qkv, mask] = inputs as [Spec, Spec?];

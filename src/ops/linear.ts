@@ -62,7 +62,6 @@ export const linear = defineOp<
   results: 1,
   autocast: 'half',
   attrs: { activation: 'none', outDtype: '', gradDtype: '' },
-  autocast: 'half',
   dtypes: floatDTypes,
 
   infer([x, weight, bias, residual], { activation, outDtype, gradDtype }) {
