@@ -10,8 +10,9 @@
 #include "attention.h"
 #include "targets.h"
 
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/foreach_target.h>
+
+#include <hwy/contrib/math/math-inl.h>
 #include "attention_score.h"
 #include "attention_tile.h"
 #include "exp2.h"
