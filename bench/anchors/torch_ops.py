@@ -56,6 +56,11 @@ def softmax(dtype, rows, cols):
     return lambda: torch.softmax(a, 1), 5 * rows * cols, 2 * a.element_size() * rows * cols
 
 
+def layer_norm(dtype, rows, cols):
+    a, weight, bias = operand(rows, cols, dtype), operand(1, cols, dtype)[0], operand(1, cols, dtype)[0]
+    return lambda: torch.layer_norm(a, [cols], weight, bias), 8 * rows * cols, 2 * a.element_size() * rows * cols
+
+
 def rowsum(dtype, rows, cols):
     a = operand(rows, cols, dtype)
     return lambda: torch.sum(a, 1), rows * cols, a.element_size() * rows * cols
@@ -80,6 +85,7 @@ CASES = {
     "relu": (BOTH, relu),
     "relu_new": (BOTH, relu_new),
     "softmax": (BOTH, softmax),
+    "layer_norm": (BOTH, layer_norm),
     "rowsum": (BOTH, rowsum),
     "chain": (F32, chain),
 }

@@ -1,5 +1,5 @@
-// Attention on the CPU: the problem, and the loops that attention_forward.cc and attention_backward.cc compile
-// for each instruction set. attention.cc cuts the work into tasks for the team.
+// Attention on the CPU: the problem, and the loops that attention_forward.cc and attention_backward.cc
+// compile for each instruction set. attention.cc cuts the work into tasks for the team.
 //
 // Rows. The query heads that share a head of keys (a group) are read as rows of one matrix, row r = i group +
 // g for query i and head g of the group: a tile of queries then holds as many of them as it can, and grouped
@@ -63,7 +63,7 @@ inline constexpr int64_t kAttentionQueries = 64;  // rows of a tile of queries
 inline constexpr int64_t padded_head(int64_t D) { return (D + 15) / 16 * 16; }
 
 struct AttentionLoops {
-  int64_t keys;  // in a tile
+  int64_t keys;                                              // in a tile
   size_t (*scratch)(const AttentionProblem&, int64_t keys);  // floats that a task over so many keys needs
   void (*run)(const AttentionCall&, const AttentionTask&, float* scratch);
 };

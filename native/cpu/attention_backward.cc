@@ -150,7 +150,8 @@ struct Backward {
         const Span r = whole ? Span{0, tile.lanes} : tile.seeing({j + some.begin, j + some.end}, unit());
         const Left to_k{x.k + (at + k) * words, words, 1}, to_v{x.v + (at + k) * words, words, 1};
         const int64_t corner = k * kQueries + r.begin;
-        Score::tile(to_k, {x.q_across + r.begin, kQueries}, depth, x.s + corner, kQueries, some.size(), r.size() / N);
+        Score::tile(to_k, {x.q_across + r.begin, kQueries}, depth, x.s + corner, kQueries, some.size(),
+                    r.size() / N);
         product<Dot>(to_v, {x.g_across + r.begin, kQueries}, depth, x.dp + corner, kQueries, some.size(),
                      r.size() / N, {Start::zero});
         gradients(tile, j, some, r, whole, bias, x);
@@ -174,7 +175,8 @@ struct Backward {
         for (int64_t r = 0; r < tile.rows; r += kStep) {
           const Span rows{r, std::min(r + kStep, tile.rows)};
           const int64_t from = std::clamp<int64_t>(tile.low[r] - j, 0, keys.size());
-          queries(rows, {round_down(from, kStep), std::clamp<int64_t>(tile.high[rows.end - 1] - j, from, keys.size())});
+          queries(rows, {round_down(from, kStep),
+                         std::clamp<int64_t>(tile.high[rows.end - 1] - j, from, keys.size())});
         }
       }
       fresh = false;
@@ -211,9 +213,10 @@ struct Backward {
     }
   }
 
-  // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a key.
-  static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole, const Bias& bias,
-                                   const Scratch& x) {
+  // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a
+  // key.
+  static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole,
+                                   const Bias& bias, const Scratch& x) {
     const F32 d;
     const int64_t N = lanes();
     const VF factor = hn::Set(d, std::abs(tile.p.scale) * kLog2E);
@@ -309,7 +312,9 @@ HWY_AFTER_NAMESPACE();
 namespace attn::cpu {
 HWY_EXPORT(ChooseBackward);
 HWY_EXPORT(ChooseBackwardJoin);
-AttentionLoops attention_backward(const AttentionProblem& p) { return HWY_DYNAMIC_DISPATCH(ChooseBackward)(p.dtype); }
+AttentionLoops attention_backward(const AttentionProblem& p) {
+  return HWY_DYNAMIC_DISPATCH(ChooseBackward)(p.dtype);
+}
 AttentionJoin attention_join(DType dtype) { return HWY_DYNAMIC_DISPATCH(ChooseBackwardJoin)(dtype); }
 }  // namespace attn::cpu
 #endif

@@ -11,10 +11,11 @@
 #include "targets.h"
 
 #include <hwy/foreach_target.h>
+
+#include <hwy/contrib/math/math-inl.h>
 #include "attention_score.h"
 #include "attention_tile.h"
 #include "exp2.h"
-#include <hwy/contrib/math/math-inl.h>
 
 ATTN_ATTENTION_BEGIN;
 namespace attn::cpu::HWY_NAMESPACE {
@@ -25,7 +26,8 @@ template <class T, class Dot, class Score>
 struct Forward {
   static constexpr int64_t kPer = Dot::kPer;
 
-  // Of a task: keys and values of its head, one tile each of queries, scores, weights, output; row statistics.
+  // Of a task: keys and values of its head, one tile each of queries, scores, weights, output; row
+  // statistics.
   struct Scratch {
     float *k, *v, *q, *q_across, *s, *weights, *o, *bias, *m, *l, *e, *alpha;
     Scratch(const AttentionProblem& p, int64_t keys, Bump& bump) {
@@ -275,6 +277,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attn::cpu {
 HWY_EXPORT(ChooseForward);
-AttentionLoops attention_forward(const AttentionProblem& p) { return HWY_DYNAMIC_DISPATCH(ChooseForward)(p.dtype); }
+AttentionLoops attention_forward(const AttentionProblem& p) {
+  return HWY_DYNAMIC_DISPATCH(ChooseForward)(p.dtype);
+}
 }  // namespace attn::cpu
 #endif

@@ -88,7 +88,8 @@ HWY_INLINE void zip_rows(const uint16_t* low, const uint16_t* high, int64_t word
   const U32 u;
   const int64_t N = lanes();
   for (int64_t c = 0; c < words; c += N) {
-    const VU a = hn::PromoteTo(u, hn::LoadU(U16(), low + c)), b = hn::PromoteTo(u, hn::LoadU(U16(), high + c));
+    const VU a = hn::PromoteTo(u, hn::LoadU(U16(), low + c)),
+             b = hn::PromoteTo(u, hn::LoadU(U16(), high + c));
     hn::StoreU(hn::Or(a, hn::ShiftLeft<16>(b)), u, reinterpret_cast<uint32_t*>(to) + c);
   }
 }
@@ -124,8 +125,8 @@ struct Span {
 struct QueryTile {
   const AttentionProblem& p;
   int64_t b, kv_head, first, rows;
-  int64_t lanes;  // rows, rounded up to what is computed together
-  Span keys;      // seen by any of the rows
+  int64_t lanes;                                      // rows, rounded up to what is computed together
+  Span keys;                                          // seen by any of the rows
   alignas(64) int32_t low[kQueries], high[kQueries];  // keys [low, high) of each row
 
   QueryTile(const AttentionProblem& problem, int64_t batch, int64_t head, int64_t at, int64_t unit)
@@ -165,7 +166,8 @@ struct QueryTile {
       r.end = std::min(r.end, (j.end - back + p.window - 1) * group - first);
     }
     r.begin = std::min(r.begin, rows), r.end = std::max(r.end, int64_t{0});
-    return {round_down(r.begin, unit), std::max(round_down(r.begin, unit), std::min(lanes, round_up(r.end, unit)))};
+    return {round_down(r.begin, unit),
+            std::max(round_down(r.begin, unit), std::min(lanes, round_up(r.end, unit)))};
   }
 };
 
@@ -211,8 +213,8 @@ inline int64_t bias_floats(const AttentionProblem& p, int64_t keys) {
 HWY_INLINE VF hide(VF s, int64_t j, const QueryTile& tile, int64_t lane) {
   const I32 i;
   const VI key = hn::Set(i, static_cast<int32_t>(j));
-  const auto seen = hn::And(hn::Not(hn::Lt(key, hn::Load(i, tile.low + lane))),
-                            hn::Lt(key, hn::Load(i, tile.high + lane)));
+  const auto seen =
+      hn::And(hn::Not(hn::Lt(key, hn::Load(i, tile.low + lane))), hn::Lt(key, hn::Load(i, tile.high + lane)));
   return hn::IfThenElse(hn::RebindMask(F32(), seen), s, hn::Set(F32(), -kInfinity));
 }
 

@@ -12,6 +12,7 @@ import {
   type Explanation,
   type NativeEngine,
   native,
+  type ProfileRow,
   type Route,
   type Routing,
 } from './native.js';
@@ -216,6 +217,23 @@ export class Runtime {
       this.flush();
     }
     return engine.explain(false);
+  }
+
+  /**
+   * Runs `fn` (which may be async) and tells where the time went, the most costly problem first. Each op is waited
+   * for meanwhile: the shares are true, the total is more than without.
+   */
+  async profile(fn: () => unknown): Promise<ProfileRow[]> {
+    this.flush();
+    this.#live().profile(true);
+    try {
+      await fn();
+    } finally {
+      this.flush();
+    }
+    return this.#live()
+      .profile(false)
+      .sort((a, b) => b.seconds - a.seconds);
   }
 
   // ---------------------------------------------------------------- reading
