@@ -6,16 +6,16 @@ import { cpu, vulkan } from './support/sides.js';
 
 const LENGTH = 64;
 
-/** A sequence that is learnt quickly: each token follows from the two before it. */
+/** Sequences that are learnt quickly: each token follows from the one before it. */
 function batch(step: number, size: number): { ids: Int32Array; labels: Int32Array } {
   const ids = new Int32Array(size * LENGTH);
   const labels = new Int32Array(size * LENGTH);
   for (let b = 0; b < size; b++) {
-    let [x, y] = [(7 * step + b) % 61, (11 * b + 3 * step) % 61];
+    let token = (7 * step + 11 * b) % 61;
     for (let t = 0; t < LENGTH; t++) {
-      ids[b * LENGTH + t] = x;
-      [x, y] = [y, (x + y) % 61];
-      labels[b * LENGTH + t] = x;
+      ids[b * LENGTH + t] = token;
+      token = (3 * token + 1) % 61;
+      labels[b * LENGTH + t] = token;
     }
   }
   return { ids, labels };
@@ -100,12 +100,10 @@ describe('training', () => {
       const wanted = await losses(cpu.options, { size: 2 }, 20);
       const here = on({ ...vulkan!.options, validate: true });
       const { take } = trainer({ size: 2 });
-      await take();
-      const { opsCpu } = here.stats();
-      const got = [wanted[0]!];
+      const got = [await take()];
+      const { opsCpu } = here.stats(); // of the self-tests, which compare with the CPU
       for (let i = 1; i < 20; i++) got.push(await take());
       expect(here.stats().opsCpu).toBe(opsCpu);
-      expect(opsCpu).toBe(0);
       expect(here.takeMessages()).toEqual([]);
       for (const [i, loss] of got.entries())
         expect(Math.abs(loss - wanted[i]!) / wanted[i]!, `step ${i}: ${loss}, ${wanted[i]}`).toBeLessThan(

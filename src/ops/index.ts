@@ -32,6 +32,7 @@ export * from './reduce.js';
 export * from './rope.js';
 export * from './sgd.js';
 export * from './slice.js';
+export * from './softmax.backward.js';
 export * from './softmax.js';
 export * from './swiglu.js';
 export * from './triangle.js';

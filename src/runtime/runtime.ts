@@ -72,6 +72,7 @@ export class Runtime {
     }
     this.#route = resolved.route;
     this.caps = this.#engine.caps();
+    alive.add(new WeakRef(this));
   }
 
   get route(): Route {
@@ -351,6 +352,16 @@ export function setCalibrator(calibrate: (runtime: Runtime) => Promise<void>): v
 }
 
 let current: Runtime | undefined;
+
+const alive = new Set<WeakRef<Runtime>>();
+
+/** Runtimes that were made and neither disposed nor collected. */
+export const aliveRuntimes = (): Runtime[] =>
+  [...alive].flatMap((ref) => {
+    const runtime = ref.deref();
+    if (!runtime || runtime.disposed) alive.delete(ref);
+    return runtime && !runtime.disposed ? [runtime] : [];
+  });
 
 /** The runtime that new tensors belong to; made with defaults on first use. */
 export const runtime = (): Runtime => (current ??= new Runtime());
