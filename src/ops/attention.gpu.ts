@@ -268,7 +268,8 @@ const [shared, sharedBackward] = variantsOf(
   sharedTier,
   (columns, { D }, { size, rows, spec }) => {
     const [, depth, slice, , perThread] = spec as [number, number, number, number, number];
-    const loads = Math.ceil((depth * (rows + COLUMNS)) / 4 / size) + Math.ceil((slice * perThread * 4) / size);
+    const loads =
+      Math.ceil((depth * (rows + COLUMNS)) / 4 / size) + Math.ceil((slice * perThread * 4) / size);
     const products = 2 * Math.ceil(D / depth) * (loads + depth / 4 + 1);
     const sums = 2 * Math.ceil(COLUMNS / slice) * (loads + slice / 4 + 1);
     return Math.ceil(columns / COLUMNS + 1) * (products + sums + 1);

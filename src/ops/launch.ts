@@ -63,7 +63,12 @@ export const overTurns = (turns: number, caps: Caps): string | null =>
  * Narrows an output from fp32 scratch (16 bytes for every four elements), for kernels whose invocations would share
  * words of halves.
  */
-export function narrow(scratch: number, operand: number, out: Spec, caps: Caps): Dispatch {
+export function narrow(
+  scratch: number,
+  operand: number,
+  out: Pick<Spec, 'size' | 'dtype'>,
+  caps: Caps,
+): Dispatch {
   const units = Math.ceil(out.size / 4);
   const size = Math.min(256, caps.maxInvocations);
   return {
