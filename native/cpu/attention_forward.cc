@@ -13,10 +13,7 @@
 #include <hwy/foreach_target.h>
 
 #include <hwy/contrib/math/math-inl.h>
-<<<<<<< HEAD
-=======
 
->>>>>>> attn-cpu
 #include "attention_score.h"
 #include "attention_tile.h"
 #include "exp2.h"
