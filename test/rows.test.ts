@@ -1,6 +1,6 @@
 /** Norms and softmaxes where conformance's samples do not go: fused against unfused, lines of -inf, infinities. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Op } from '../src/ops/contract.js';
+import type { Op } from '../src/ops/define.js';
 import * as F from '../src/ops/index.js';
 import { record } from '../src/ops/record.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
@@ -59,7 +59,11 @@ describe.each(sides)('on $side', ({ options }) => {
         draw([70, 48], 'float32', 2),
         draw([48], 'float32', 3),
       ];
-      const [, mean, rstd] = record(F.layerNorm.op as unknown as Op, [x, weight], undefined) as [Tensor, Tensor, Tensor];
+      const [, mean, rstd] = record(F.layerNorm.op as unknown as Op, [x, weight], undefined) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
       const whole = F.layerNormBackward(dy, x, mean, rstd, weight, undefined, { db: 'float32' });
       const columns = F.layerNormBackward(dy, x, mean, rstd, weight, undefined, { dx: false, db: 'float32' });
       const rows = F.layerNormBackward(dy, x, mean, rstd, weight, undefined, { dw: false });
