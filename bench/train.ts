@@ -22,8 +22,9 @@ interface Options extends Common {
   compile: boolean;
 }
 
-const effort: Effort = { runs: 30, cap: 10, least: 5 };
-const brief: Effort = { runs: 7, cap: 1, least: 3 };
+/** Batches of steps. */
+const effort: Effort = { runs: 15, cap: 12, least: 5 };
+const brief: Effort = { runs: 5, cap: 1.5, least: 3 };
 /** Our side; PyTorch's is bench/anchors/torch_train.py. */
 const script = join(packageRoot(), 'dist/bench/lib/train-peer.js');
 

@@ -1,6 +1,6 @@
 /** Norms and softmaxes where conformance's samples do not go: fused against unfused, lines of -inf, infinities. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Op, OpTable, Problem } from '../src/ops/define.js';
+import type { Op, OpTable, Problem } from '../src/ops/contract.js';
 import * as F from '../src/ops/index.js';
 import { problemOf, record } from '../src/ops/record.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';

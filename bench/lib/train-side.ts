@@ -6,6 +6,8 @@ import type { Contender } from './timing.js';
 export type Dtype = 'float32' | 'bfloat16';
 export const parts = ['forward', 'backward', 'optimiser'] as const;
 
+const BATCH_SECONDS = 0.3;
+
 /** A side of one case: what its process told. */
 export interface Side {
   name: string;
@@ -18,7 +20,10 @@ export interface Side {
 
 /** Steps of one side, and what it tells of them. */
 export class Runner implements Contender {
-  #steps: number[] = [];
+  /** Seconds of a step, a mean for each batch of them. */
+  #batches: number[] = [];
+  /** Steps to a batch. */
+  #count = 2;
   #parts: Record<string, number[]> = {};
   #peak = 0;
 
@@ -34,17 +39,21 @@ export class Runner implements Contender {
   async warm(): Promise<string> {
     try {
       await this.peer.run(this.work, this.dtype, this.size, 1);
+      const { samples } = await this.peer.run(this.work, this.dtype, this.size, 3);
+      this.#count = Math.min(50, Math.max(2, Math.ceil(BATCH_SECONDS / Math.min(...samples))));
       return '';
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
   }
 
-  async sample(runs: number): Promise<number[]> {
-    const { samples, peak } = await this.#ask(this.work, runs);
-    this.#steps.push(...samples);
+  /** One batch: of steps that overlap, only the mean says what one takes. */
+  async sample(): Promise<number[]> {
+    const { samples, peak } = await this.#ask(this.work, this.#count);
+    const mean = samples.reduce((sum, s) => sum + s, 0) / samples.length;
+    this.#batches.push(mean);
     this.#peak = peak; // before any step that is split, which holds more
-    return samples;
+    return [mean];
   }
 
   /** Steps that wait after each part are slower where parts overlap: they are asked for apart from those timed. */
@@ -52,13 +61,13 @@ export class Runner implements Contender {
     if (this.peer.cases.split) {
       const { loss } = this.#parts;
       this.#parts = {};
-      await this.#ask('split', Math.min(8, this.#steps.length));
+      await this.#ask('split', Math.min(8, this.#count));
       this.#parts.loss = loss!;
     }
     const of = (part: string) => summary((this.#parts[part] ?? []).map((us) => us / 1e6));
     return {
       name: this.name,
-      step: summary(this.#steps),
+      step: summary(this.#batches),
       parts: { forward: of('forward'), backward: of('backward'), optimiser: of('optimiser') },
       peak: this.#peak,
       loss: this.#parts.loss!.at(-1)!,

@@ -154,6 +154,7 @@ AttentionProblem::AttentionProblem(Attrs& attrs)
       mask(static_cast<MaskKind>(attrs.i())),
       mask_operand(attrs.i()) {
   for (int64_t& stride : mask_strides) stride = attrs.i();
+  group = Hq / Hkv;
 }
 
 }  // namespace attn::cpu

@@ -32,9 +32,9 @@ struct AttentionProblem {
   int64_t mask_operand;
   std::array<int64_t, 4> mask_strides;  // of b, h, i, j
 
-  explicit AttentionProblem(Attrs&);  // the order in which src/ops/attention.common.ts packs them
-  int64_t group() const { return Hq / Hkv; }
-  int64_t rows() const { return Tq * group(); }  // of queries, to a head of keys
+  explicit AttentionProblem(Attrs&);           // the order in which src/ops/attention.common.ts packs them
+  int64_t group;                               // query heads to a head of keys
+  int64_t rows() const { return Tq * group; }  // of queries, to a head of keys
 };
 
 // One call's addresses: those of the first element, offsets applied.

@@ -22,7 +22,7 @@
 ATTN_ATTENTION_BEGIN;
 namespace attn::cpu::HWY_NAMESPACE {
 
-constexpr int64_t kBackwardKeys = 64;  // in a tile
+constexpr int64_t kBackwardKeys = 128;  // in a tile
 
 template <class T, class Dot, class Score>
 struct Backward {
@@ -109,6 +109,9 @@ struct Backward {
     const int64_t words = head_words<Dot>(p.D);
     for (int64_t j = part.begin; j < part.end; j++) {
       const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * words;
+      const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
+      prefetch_row(row_of<const T>(call.k, ahead, task.kv_head, p.D), p.D);
+      prefetch_row(row_of<const T>(call.v, ahead, task.kv_head, p.D), p.D);
       word_row<Dot>(row_of<const T>(call.k, t, task.kv_head, p.D), p.D, x.k + at, 1);
       word_row<Dot>(row_of<const T>(call.v, t, task.kv_head, p.D), p.D, x.v + at, 1);
     }
@@ -120,8 +123,10 @@ struct Backward {
                            float* across, float* right) {
     const int64_t words = head_words<Dot>(tile.p.D);
     float* const to = kPer == 1 ? right : rows;
-    for (int64_t r = 0; r < tile.rows; r++)
+    for (int64_t r = 0; r < tile.rows; r++) {
+      prefetch_row(tile.template at<const T>(from, std::min(r + kAhead, tile.rows - 1)), tile.p.D);
       word_row<Dot>(tile.template at<const T>(from, r), tile.p.D, to + r * words, sign);
+    }
     std::fill(to + tile.rows * words, to + tile.lanes * words, 0.0f);
     transpose_words(to, words, tile.lanes, words, across, kQueries);
     if constexpr (kPer == 2) zip_words(rows, tile.lanes, words, padded_head(tile.p.D), right);
@@ -202,6 +207,7 @@ struct Backward {
       if (lse == -kInfinity) continue;
       x.lse[r] = lse * kLog2E;
       const T *g = tile.template at<const T>(call.dy, r), *o = tile.template at<const T>(call.o, r);
+      prefetch_row(tile.template at<const T>(call.o, std::min(r + kAhead, tile.rows - 1)), D);
       VF sum = hn::Zero(d);
       int64_t c = 0;
       for (; c + N <= D; c += N) sum = hn::MulAdd(load(g + c), load(o + c), sum);
@@ -283,7 +289,7 @@ void join_parts(const AttentionCall& call, int64_t parts, int64_t first, int64_t
         y = hn::Add(y, hn::LoadU(d, call.partial + (part * all + row) * width + c));
       hn::Store(y, d, sum + c);
     }
-    const int64_t head = row / p.rows(), r = row % p.rows(), group = p.group();
+    const int64_t head = row / p.rows(), r = row % p.rows(), group = p.group;
     T* to = row_of<T>(call.dq, head / p.Hkv * p.Tq + r / group, head % p.Hkv * group + r % group, p.D);
     Backward<T, FloatDot, DotScore<FloatDot>>::narrow_row(sum, p.scale, to, p.D);
   }

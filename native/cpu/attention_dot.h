@@ -114,7 +114,7 @@ HWY_INLINE void block(Left a, Right b, int64_t depth, float* HWY_RESTRICT c, int
 
 #if HWY_TARGET == HWY_AVX3
 inline constexpr int kMostVectors = 4;  // 32 registers: 24 sums at most
-constexpr int most_rows(int vectors) { return vectors <= 2 ? 12 : vectors == 3 ? 8 : 6; }
+constexpr int most_rows(int vectors) { return vectors == 1 ? 16 : vectors <= 3 ? 8 : 6; }
 #else
 inline constexpr int kMostVectors = 2;  // 16 registers: 12 sums at most
 constexpr int most_rows(int vectors) { return vectors == 1 ? 8 : 6; }
