@@ -1,8 +1,8 @@
 /** Norms and softmaxes where conformance's samples do not go: fused against unfused, lines of -inf, infinities. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Op } from '../src/ops/define.js';
+import type { Op, OpTable, Problem } from '../src/ops/contract.js';
 import * as F from '../src/ops/index.js';
-import { record } from '../src/ops/record.js';
+import { problemOf, record } from '../src/ops/record.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type DType, decode } from '../src/tensor/dtype.js';
 import { scope } from '../src/tensor/scope.js';
@@ -12,7 +12,7 @@ import { sides } from './support/sides.js';
 const inf = Number.POSITIVE_INFINITY;
 const numbers = (t: Tensor) => Array.from(decode(t.dtype, t.dataSync()));
 
-describe.each(sides)('on $side', ({ options }) => {
+describe.each(sides)('$name', ({ options }) => {
   let runtime: Runtime;
   let before: Runtime | undefined;
   beforeAll(() => {
@@ -72,6 +72,38 @@ describe.each(sides)('on $side', ({ options }) => {
       expect(numbers(columns[2])).toEqual(numbers(whole[2]));
       expect(numbers(rows[0])).toEqual(numbers(whole[0]));
     }));
+
+  it.each([
+    ['layer_norm', F.layerNorm.op as unknown as Op],
+    ['rms_norm', F.rmsNorm.op as unknown as Op],
+  ] as const)(
+    'what is pending of the gradient of x is added by %s itself, with a weight and without',
+    (_, op) =>
+      scope(() => {
+        for (const parameters of [[], [draw([48], 'float32', 3)]]) {
+          const inputs = [draw([70, 48], 'float32', 1), ...parameters];
+          const outputs = record(op, inputs, undefined);
+          const [dy, known] = [draw([70, 48], 'float32', 4), draw([70, 48], 'float32', 5)];
+          const gradient = (pending: Tensor | undefined) =>
+            op.backward!({
+              grads: [dy],
+              needs: inputs.map(() => true),
+              pending: [pending],
+              inputs,
+              outputs,
+              attrs: op.attrs,
+              problem: problemOf(
+                op,
+                inputs.map((t) => t.spec),
+                op.attrs,
+              ) as Problem<object>,
+              F: F as unknown as OpTable,
+            })[0] as Tensor;
+          const apart = numbers(F.add(gradient(undefined), known));
+          for (const [i, v] of numbers(gradient(known)).entries()) expect(v).toBeCloseTo(apart[i]!, 5);
+        }
+      }),
+  );
 
   const masked = [-inf, -inf, -inf, 0, -inf, 0, 1, inf, 0];
   it.each([-1, 0])('lines of -inf throughout, in part, and one with an infinity, along axis %i', (axis) =>
