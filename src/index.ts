@@ -11,7 +11,7 @@ export type { Methods } from './ops/methods.js';
 export * from './optim/index.js';
 export * from './runtime/errors.js';
 export { type Level, type Logger, setLogger } from './runtime/log.js';
-export type { Route } from './runtime/native.js';
+export type { Explanation, ProfileRow, Route } from './runtime/native.js';
 export {
   type MemoryReport,
   Runtime,

@@ -243,15 +243,29 @@ describe.each(sides)('on $side', ({ options }) => {
     for (const p of params) p.grad = null;
   });
 
-  it('goes on from a saved state to the same bits', async () => {
+  it.each([
+    { name: 'AdamW', make: (all: Parameter[], lr: number) => new AdamW(all, { lr }) },
+    {
+      name: 'SGD',
+      make: (all: Parameter[], lr: number) => new SGD(all, { lr, momentum: 0.9, nesterov: true }),
+    },
+    {
+      name: 'Muon',
+      make: (all: Parameter[], lr: number) =>
+        new Muon(
+          all.filter((p) => p.rank === 2),
+          { lr, adamw: { params: all.filter((p) => p.rank !== 2) } },
+        ),
+    },
+  ])('$name goes on from a saved state to the same bits', async ({ make }) => {
     const train = (o: Optimizer, from: number, to: number) => {
       for (let step = from; step < to; step++) {
-        setGrads(params, step, step === 1 ? [0] : []);
+        setGrads(params, step, step === 1 ? [0, 1] : []);
         o.step();
         o.zeroGrad();
       }
     };
-    optimizer = new AdamW(params, { lr: 0.05 });
+    optimizer = make(params, 0.05);
     train(optimizer, 0, 3);
     const state = optimizer.stateDict();
     const values = params.map((p) => p.dataSync());
@@ -261,7 +275,7 @@ describe.each(sides)('on $side', ({ options }) => {
     for (const p of params) p.dispose();
 
     params = values.map((v, i) => new Parameter(tensor(v, shapes[i]!)));
-    optimizer = new AdamW(params, { lr: 1 });
+    optimizer = make(params, 1);
     optimizer.loadStateDict(state);
     expect(optimizer.paramGroups[0]!.lr).toBe(0.05);
     train(optimizer, 3, 5);

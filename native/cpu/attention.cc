@@ -130,8 +130,7 @@ Kernel make_backward(Attrs& attrs) {
           workspace(Workspace::partial, static_cast<size_t>(cut.parts * query_rows * padded_head(p.D)));
     run_tasks(call, loops, cut, floats);
     if (cut.parts > 1)
-      parallel_for(query_rows, 256,
-                   [&](int64_t first, int64_t last) { join(call, cut.parts, first, last); });
+      parallel_for(query_rows, 256, [&](int64_t first, int64_t last) { join(call, cut.parts, first, last); });
   };
 }
 
@@ -155,6 +154,7 @@ AttentionProblem::AttentionProblem(Attrs& attrs)
       mask(static_cast<MaskKind>(attrs.i())),
       mask_operand(attrs.i()) {
   for (int64_t& stride : mask_strides) stride = attrs.i();
+  group = Hq / Hkv;
 }
 
 }  // namespace attn::cpu

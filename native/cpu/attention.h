@@ -1,5 +1,5 @@
-// Attention on the CPU: the problem, and the loops that attention_forward.cc and attention_backward.cc compile
-// for each instruction set. attention.cc cuts the work into tasks for the team.
+// Attention on the CPU: the problem, and the loops that attention_forward.cc and attention_backward.cc
+// compile for each instruction set. attention.cc cuts the work into tasks for the team.
 //
 // Rows. The query heads that share a head of keys (a group) are read as rows of one matrix, row r = i group +
 // g for query i and head g of the group: a tile of queries then holds as many of them as it can, and grouped
@@ -32,9 +32,9 @@ struct AttentionProblem {
   int64_t mask_operand;
   std::array<int64_t, 4> mask_strides;  // of b, h, i, j
 
-  explicit AttentionProblem(Attrs&);  // the order in which src/ops/attention.common.ts packs them
-  int64_t group() const { return Hq / Hkv; }
-  int64_t rows() const { return Tq * group(); }  // of queries, to a head of keys
+  explicit AttentionProblem(Attrs&);           // the order in which src/ops/attention.common.ts packs them
+  int64_t group;                               // query heads to a head of keys
+  int64_t rows() const { return Tq * group; }  // of queries, to a head of keys
 };
 
 // One call's addresses: those of the first element, offsets applied.
@@ -63,7 +63,7 @@ inline constexpr int64_t kAttentionQueries = 64;  // rows of a tile of queries
 inline constexpr int64_t padded_head(int64_t D) { return (D + 15) / 16 * 16; }
 
 struct AttentionLoops {
-  int64_t keys;  // in a tile
+  int64_t keys;                                              // in a tile
   size_t (*scratch)(const AttentionProblem&, int64_t keys);  // floats that a task over so many keys needs
   void (*run)(const AttentionCall&, const AttentionTask&, float* scratch);
 };

@@ -22,7 +22,7 @@
 ATTN_ATTENTION_BEGIN;
 namespace attn::cpu::HWY_NAMESPACE {
 
-constexpr int64_t kBackwardKeys = 64;  // in a tile
+constexpr int64_t kBackwardKeys = 128;  // in a tile
 
 template <class T, class Dot, class Score>
 struct Backward {
@@ -109,6 +109,9 @@ struct Backward {
     const int64_t words = head_words<Dot>(p.D);
     for (int64_t j = part.begin; j < part.end; j++) {
       const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * words;
+      const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
+      prefetch_row(row_of<const T>(call.k, ahead, task.kv_head, p.D), p.D);
+      prefetch_row(row_of<const T>(call.v, ahead, task.kv_head, p.D), p.D);
       word_row<Dot>(row_of<const T>(call.k, t, task.kv_head, p.D), p.D, x.k + at, 1);
       word_row<Dot>(row_of<const T>(call.v, t, task.kv_head, p.D), p.D, x.v + at, 1);
     }
@@ -120,8 +123,10 @@ struct Backward {
                            float* across, float* right) {
     const int64_t words = head_words<Dot>(tile.p.D);
     float* const to = kPer == 1 ? right : rows;
-    for (int64_t r = 0; r < tile.rows; r++)
+    for (int64_t r = 0; r < tile.rows; r++) {
+      prefetch_row(tile.template at<const T>(from, std::min(r + kAhead, tile.rows - 1)), tile.p.D);
       word_row<Dot>(tile.template at<const T>(from, r), tile.p.D, to + r * words, sign);
+    }
     std::fill(to + tile.rows * words, to + tile.lanes * words, 0.0f);
     transpose_words(to, words, tile.lanes, words, across, kQueries);
     if constexpr (kPer == 2) zip_words(rows, tile.lanes, words, padded_head(tile.p.D), right);
@@ -150,7 +155,8 @@ struct Backward {
         const Span r = whole ? Span{0, tile.lanes} : tile.seeing({j + some.begin, j + some.end}, unit());
         const Left to_k{x.k + (at + k) * words, words, 1}, to_v{x.v + (at + k) * words, words, 1};
         const int64_t corner = k * kQueries + r.begin;
-        Score::tile(to_k, {x.q_across + r.begin, kQueries}, depth, x.s + corner, kQueries, some.size(), r.size() / N);
+        Score::tile(to_k, {x.q_across + r.begin, kQueries}, depth, x.s + corner, kQueries, some.size(),
+                    r.size() / N);
         product<Dot>(to_v, {x.g_across + r.begin, kQueries}, depth, x.dp + corner, kQueries, some.size(),
                      r.size() / N, {Start::zero});
         gradients(tile, j, some, r, whole, bias, x);
@@ -174,7 +180,8 @@ struct Backward {
         for (int64_t r = 0; r < tile.rows; r += kStep) {
           const Span rows{r, std::min(r + kStep, tile.rows)};
           const int64_t from = std::clamp<int64_t>(tile.low[r] - j, 0, keys.size());
-          queries(rows, {round_down(from, kStep), std::clamp<int64_t>(tile.high[rows.end - 1] - j, from, keys.size())});
+          queries(rows, {round_down(from, kStep),
+                         std::clamp<int64_t>(tile.high[rows.end - 1] - j, from, keys.size())});
         }
       }
       fresh = false;
@@ -200,6 +207,7 @@ struct Backward {
       if (lse == -kInfinity) continue;
       x.lse[r] = lse * kLog2E;
       const T *g = tile.template at<const T>(call.dy, r), *o = tile.template at<const T>(call.o, r);
+      prefetch_row(tile.template at<const T>(call.o, std::min(r + kAhead, tile.rows - 1)), D);
       VF sum = hn::Zero(d);
       int64_t c = 0;
       for (; c + N <= D; c += N) sum = hn::MulAdd(load(g + c), load(o + c), sum);
@@ -211,9 +219,10 @@ struct Backward {
     }
   }
 
-  // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a key.
-  static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole, const Bias& bias,
-                                   const Scratch& x) {
+  // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a
+  // key.
+  static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole,
+                                   const Bias& bias, const Scratch& x) {
     const F32 d;
     const int64_t N = lanes();
     const VF factor = hn::Set(d, std::abs(tile.p.scale) * kLog2E);
@@ -280,7 +289,7 @@ void join_parts(const AttentionCall& call, int64_t parts, int64_t first, int64_t
         y = hn::Add(y, hn::LoadU(d, call.partial + (part * all + row) * width + c));
       hn::Store(y, d, sum + c);
     }
-    const int64_t head = row / p.rows(), r = row % p.rows(), group = p.group();
+    const int64_t head = row / p.rows(), r = row % p.rows(), group = p.group;
     T* to = row_of<T>(call.dq, head / p.Hkv * p.Tq + r / group, head % p.Hkv * group + r % group, p.D);
     Backward<T, FloatDot, DotScore<FloatDot>>::narrow_row(sum, p.scale, to, p.D);
   }
@@ -309,7 +318,9 @@ HWY_AFTER_NAMESPACE();
 namespace attn::cpu {
 HWY_EXPORT(ChooseBackward);
 HWY_EXPORT(ChooseBackwardJoin);
-AttentionLoops attention_backward(const AttentionProblem& p) { return HWY_DYNAMIC_DISPATCH(ChooseBackward)(p.dtype); }
+AttentionLoops attention_backward(const AttentionProblem& p) {
+  return HWY_DYNAMIC_DISPATCH(ChooseBackward)(p.dtype);
+}
 AttentionJoin attention_join(DType dtype) { return HWY_DYNAMIC_DISPATCH(ChooseBackwardJoin)(dtype); }
 }  // namespace attn::cpu
 #endif

@@ -17,7 +17,7 @@
 #undef ATTN_ATTENTION_BEGIN
 #if HWY_TARGET == HWY_AVX3
 #define ATTN_BFLOAT_DOT 1
-#define ATTN_ATTENTION_BEGIN                         \
+#define ATTN_ATTENTION_BEGIN                        \
   HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16") \
   static_assert(true, "For requiring trailing semicolon")
 #else
@@ -36,17 +36,15 @@ struct FloatDot {
 #if ATTN_BFLOAT_DOT
 struct BFloatDot {
   static constexpr int64_t kPer = 2;
-  static HWY_INLINE VF add(VF sum, VF a, VF b) {
-    return VF{_mm512_dpbf16_ps(sum.raw, bits(a), bits(b))};
-  }
+  static HWY_INLINE VF add(VF sum, VF a, VF b) { return VF{_mm512_dpbf16_ps(sum.raw, bits(a), bits(b))}; }
   // Lanes of `low`, then of `high`, rounded: pairs along the lanes.
   static HWY_INLINE VF narrow(VF low, VF high) {
     return VF{_mm512_castsi512_ps(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high.raw, low.raw)))};
   }
   // Lane by lane, one of `first` and one of `second`: pairs across two rows.
   static HWY_INLINE VF zip(VF first, VF second) {
-    alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,
-                                                        21, 6, 22, 7, 23, 8,  24, 9,  25, 10, 26,
+    alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                                         11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     return VF{_mm512_castsi512_ps(_mm512_permutexvar_epi16(
         _mm512_load_si512(kOrder), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second.raw, first.raw))))};
@@ -116,7 +114,7 @@ HWY_INLINE void block(Left a, Right b, int64_t depth, float* HWY_RESTRICT c, int
 
 #if HWY_TARGET == HWY_AVX3
 inline constexpr int kMostVectors = 4;  // 32 registers: 24 sums at most
-constexpr int most_rows(int vectors) { return vectors <= 2 ? 12 : vectors == 3 ? 8 : 6; }
+constexpr int most_rows(int vectors) { return vectors == 1 ? 16 : vectors <= 3 ? 8 : 6; }
 #else
 inline constexpr int kMostVectors = 2;  // 16 registers: 12 sums at most
 constexpr int most_rows(int vectors) { return vectors == 1 ? 8 : 6; }

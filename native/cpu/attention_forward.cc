@@ -11,21 +11,24 @@
 #include "targets.h"
 
 #include <hwy/foreach_target.h>
+
+#include <hwy/contrib/math/math-inl.h>
+
 #include "attention_score.h"
 #include "attention_tile.h"
 #include "exp2.h"
-#include <hwy/contrib/math/math-inl.h>
 
 ATTN_ATTENTION_BEGIN;
 namespace attn::cpu::HWY_NAMESPACE {
 
-constexpr int64_t kForwardKeys = 64;  // in a tile
+constexpr int64_t kForwardKeys = 128;  // in a tile
 
 template <class T, class Dot, class Score>
 struct Forward {
   static constexpr int64_t kPer = Dot::kPer;
 
-  // Of a task: keys and values of its head, one tile each of queries, scores, weights, output; row statistics.
+  // Of a task: keys and values of its head, one tile each of queries, scores, weights, output; row
+  // statistics.
   struct Scratch {
     float *k, *v, *q, *q_across, *s, *weights, *o, *bias, *m, *l, *e, *alpha;
     Scratch(const AttentionProblem& p, int64_t keys, Bump& bump) {
@@ -50,14 +53,15 @@ struct Forward {
 
   static void run(const AttentionCall& call, const AttentionTask& task, float* memory) {
     const AttentionProblem& p = *call.p;
-    const auto tile_at = [&](int64_t n) { return QueryTile(p, task.b, task.kv_head, n * kQueries, lanes()); };
-    const Span seen{round_down(tile_at(task.first).keys.begin, kStep), tile_at(task.last - 1).keys.end};
+    const int64_t last = std::min(task.last * kQueries, p.rows()) - 1;
+    const Span seen{round_down(QueryTile::seen_by(p, task.first * kQueries / p.group).begin, kStep),
+                    QueryTile::seen_by(p, last / p.group).end};
     const int64_t count = std::max<int64_t>(0, seen.size());
     Bump bump(memory);
     const Scratch x(p, count, bump);
     pack(call, task, seen, x);
     for (int64_t n = task.first; n < task.last; n++) {
-      const QueryTile tile = tile_at(n);
+      const QueryTile tile(p, task.b, task.kv_head, n * kQueries, lanes());
       p_entropy(call) ? one_tile<true>(call, tile, seen, x) : one_tile<false>(call, tile, seen, x);
     }
   }
@@ -72,12 +76,13 @@ struct Forward {
     const auto row = [&](const AttentionOperand& operand, int64_t j) {
       return row_of<const T>(operand, task.b * p.Tk + j, task.kv_head, p.D);
     };
-    for (int64_t j = seen.begin; j < seen.end; j++)
+    for (int64_t j = seen.begin; j < seen.end; j++) {
+      const int64_t ahead = std::min(j + kAhead, p.Tk - 1);
+      prefetch_row(row(call.k, ahead), p.D), prefetch_row(row(call.v, ahead), p.D);
       word_row<Dot>(row(call.k, j), p.D, x.k + (j - seen.begin) * words, 1);
-    if constexpr (kPer == 1) {
-      for (int64_t j = seen.begin; j < seen.end; j++)
-        widen_row(row(call.v, j), p.D, x.v + (j - seen.begin) * width, 1);
-    } else {
+      if constexpr (kPer == 1) widen_row(row(call.v, j), p.D, x.v + (j - seen.begin) * width, 1);
+    }
+    if constexpr (kPer == 2) {
       alignas(64) uint16_t two[2][256 + 16] = {};
       for (int64_t j = seen.begin; j < seen.end; j += 2) {
         for (int64_t k = 0; k < 2; k++)
@@ -95,8 +100,11 @@ struct Forward {
     const AttentionProblem& p = *call.p;
     const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D), N = lanes();
     const float sign = p.scale < 0 ? -1.0f : 1.0f;  // on the queries, so that the larger score stays larger
-    for (int64_t r = 0; r < tile.rows; r++)
+    for (int64_t r = 0; r < tile.rows; r++) {
+      prefetch_row(tile.template at<const T>(call.q, std::min(r + kAhead, tile.rows - 1)), p.D);
+      prefetch_row(tile.template at<const T>(call.o, r), p.D);
       word_row<Dot>(tile.template at<const T>(call.q, r), p.D, x.q + r * words, sign);
+    }
     std::fill(x.q + tile.rows * words, x.q + round_up(tile.lanes, 4) * words, 0.0f);
     transpose_words(x.q, words, round_up(tile.lanes, 4), words, x.q_across, kQueries);
     for (int64_t r = 0; r < kQueries; r++) x.m[r] = -kInfinity, x.l[r] = 0, x.e[r] = 0;
@@ -107,17 +115,20 @@ struct Forward {
       const Left k{x.k + (j - seen.begin) * words, words, 1};
       const int64_t depth = (p.D + kPer - 1) / kPer;
       const bool whole = tile.sees_all(keys);
+      Span seeing[kForwardKeys / kStep];  // rows that see any key of a step
       if (whole) {
         Score::tile(k, {x.q_across, kQueries}, depth, x.s, kQueries, keys.size(), tile.lanes / N);
       } else {
         for (int64_t at = 0; at < keys.size(); at += kStep) {
-          const Span some{j + at, std::min(j + at + kStep, keys.end)}, r = tile.seeing(some, N);
+          const Span some{j + at, std::min(j + at + kStep, keys.end)};
+          const Span r = seeing[at / kStep] = tile.seeing(some, N);
           Score::tile(k.from(at, 0), {x.q_across + r.begin, kQueries}, depth, x.s + at * kQueries + r.begin,
                       kQueries, some.size(), r.size() / N);
         }
       }
       const Bias bias = bias_of(tile, call.mask, keys, x.bias);
-      for (int64_t lane = 0; lane < tile.lanes; lane += N) weigh<kEntropy>(tile, keys, whole, bias, lane, x);
+      for (int64_t lane = 0; lane < tile.lanes; lane += N)
+        weigh<kEntropy>(tile, keys, whole ? nullptr : seeing, bias, lane, x);
 
       const Right v{x.v + (j - seen.begin) / kPer * width, width};
       const Left weights{x.weights, 1, kQueries};
@@ -145,10 +156,11 @@ struct Forward {
 
   // Scores of N queries to weights: maxima and sums of the rows carried on, P = 2^(s - m) stored.
   template <bool kEntropy>
-  static HWY_INLINE void weigh(const QueryTile& tile, Span keys, bool whole, const Bias& bias, int64_t lane,
-                               const Scratch& x) {
+  static HWY_INLINE void weigh(const QueryTile& tile, Span keys, const Span* seeing, const Bias& bias,
+                               int64_t lane, const Scratch& x) {
     const F32 d;
-    const int64_t N = lanes(), count = keys.size();
+    const int64_t count = keys.size();
+    const bool whole = seeing == nullptr;
     float factor = std::abs(tile.p.scale) * kLog2E;
     float* const s = x.s + lane;
     VF max = hn::Set(d, -kInfinity);
@@ -156,8 +168,7 @@ struct Forward {
     const auto each_step = [&](auto&& seen, auto&& unseen) HWY_ATTR {
       for (int64_t at = 0; at < count; at += kStep) {
         const Span some{at, std::min(at + kStep, count)};
-        const Span r = tile.seeing({keys.begin + some.begin, keys.begin + some.end}, N);
-        if (whole || (lane >= r.begin && lane < r.end))
+        if (whole || (lane >= seeing[at / kStep].begin && lane < seeing[at / kStep].end))
           seen(some);
         else
           unseen(some);
@@ -275,6 +286,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attn::cpu {
 HWY_EXPORT(ChooseForward);
-AttentionLoops attention_forward(const AttentionProblem& p) { return HWY_DYNAMIC_DISPATCH(ChooseForward)(p.dtype); }
+AttentionLoops attention_forward(const AttentionProblem& p) {
+  return HWY_DYNAMIC_DISPATCH(ChooseForward)(p.dtype);
+}
 }  // namespace attn::cpu
 #endif

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <limits>
 
+#include <hwy/cache_control.h>
+
 #include "attention.h"
 #include "attention_dot.h"
 
@@ -24,8 +26,9 @@ inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
 HWY_INLINE int64_t lanes() { return static_cast<int64_t>(hn::Lanes(F32())); }
-HWY_INLINE constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-HWY_INLINE constexpr int64_t round_down(int64_t n, int64_t unit) { return n / unit * unit; }
+// To multiples of a power of two.
+HWY_INLINE constexpr int64_t round_down(int64_t n, int64_t unit) { return n & -unit; }
+HWY_INLINE constexpr int64_t round_up(int64_t n, int64_t unit) { return round_down(n + unit - 1, unit); }
 
 // Words of a head of D elements, padded to whole vectors of 16.
 template <class Dot>
@@ -52,6 +55,16 @@ class Bump {
 template <class T>
 HWY_INLINE T* row_of(const AttentionOperand& x, int64_t t, int64_t head, int64_t D) {
   return static_cast<T*>(x.at) + t * x.row + head * D;
+}
+
+// Rows of one head lie far apart, where the hardware does not foresee them: how many rows ahead to ask for,
+// where they are long enough to gain by it.
+inline constexpr int64_t kAhead = 8;
+template <class T>
+HWY_INLINE void prefetch_row(const T* row, int64_t D) {
+  if (D * static_cast<int64_t>(sizeof(T)) <= 128) return;
+  const auto* const at = reinterpret_cast<const char*>(row);
+  for (int64_t byte = 0; byte < D * static_cast<int64_t>(sizeof(T)); byte += 64) hwy::Prefetch(at + byte);
 }
 
 // D elements as float32, zeros up to a multiple of 16.
@@ -88,7 +101,8 @@ HWY_INLINE void zip_rows(const uint16_t* low, const uint16_t* high, int64_t word
   const U32 u;
   const int64_t N = lanes();
   for (int64_t c = 0; c < words; c += N) {
-    const VU a = hn::PromoteTo(u, hn::LoadU(U16(), low + c)), b = hn::PromoteTo(u, hn::LoadU(U16(), high + c));
+    const VU a = hn::PromoteTo(u, hn::LoadU(U16(), low + c)),
+             b = hn::PromoteTo(u, hn::LoadU(U16(), high + c));
     hn::StoreU(hn::Or(a, hn::ShiftLeft<16>(b)), u, reinterpret_cast<uint32_t*>(to) + c);
   }
 }
@@ -124,48 +138,55 @@ struct Span {
 struct QueryTile {
   const AttentionProblem& p;
   int64_t b, kv_head, first, rows;
-  int64_t lanes;  // rows, rounded up to what is computed together
-  Span keys;      // seen by any of the rows
+  int64_t lanes;                                      // rows, rounded up to what is computed together
+  Span keys;                                          // seen by any of the rows
   alignas(64) int32_t low[kQueries], high[kQueries];  // keys [low, high) of each row
+  int32_t query[kQueries], head[kQueries];            // of each row
 
-  QueryTile(const AttentionProblem& problem, int64_t batch, int64_t head, int64_t at, int64_t unit)
+  QueryTile(const AttentionProblem& problem, int64_t batch, int64_t key_head, int64_t at, int64_t unit)
       : p(problem),
         b(batch),
-        kv_head(head),
+        kv_head(key_head),
         first(at),
         rows(std::min(kQueries, problem.rows() - at)),
         lanes(round_up(rows, unit)) {
-    const int64_t back = p.Tk - p.Tq;
-    for (int64_t r = 0; r < kQueries; r++) {
-      const int64_t at_key = query(std::min(r, rows - 1)) + back;
-      const int64_t from = p.window > 0 ? at_key - p.window + 1 : 0;
-      const int64_t to = std::min(p.causal ? at_key + 1 : p.Tk, p.window > 0 ? at_key + p.window : p.Tk);
-      low[r] = static_cast<int32_t>(std::clamp<int64_t>(from, 0, p.Tk));
-      high[r] = static_cast<int32_t>(std::clamp<int64_t>(to, 0, p.Tk));
+    int64_t i = first / p.group, g = first % p.group;
+    for (int64_t r = 0; r < rows; r++) {
+      const Span seen = seen_by(p, i);
+      low[r] = static_cast<int32_t>(seen.begin), high[r] = static_cast<int32_t>(seen.end);
+      query[r] = static_cast<int32_t>(i), head[r] = static_cast<int32_t>(kv_head * p.group + g);
+      if (++g == p.group) g = 0, i++;
     }
+    for (int64_t r = rows; r < lanes; r++) low[r] = low[rows - 1], high[r] = high[rows - 1];
     keys = {low[0], high[rows - 1]};
   }
-  int64_t query(int64_t row) const { return (first + row) / p.group(); }
-  int64_t head(int64_t row) const { return kv_head * p.group() + (first + row) % p.group(); }
-  template <class T>
-  T* at(const AttentionOperand& x, int64_t row) const {
-    return row_of<T>(x, b * p.Tq + query(row), head(row), p.D);
+  // Keys that query i may see, masks aside.
+  static HWY_INLINE Span seen_by(const AttentionProblem& p, int64_t i) {
+    const int64_t at = i + p.Tk - p.Tq;
+    const int64_t from = p.window > 0 ? at - p.window + 1 : 0;
+    const int64_t to = std::min(p.causal ? at + 1 : p.Tk, p.window > 0 ? at + p.window : p.Tk);
+    return {std::clamp<int64_t>(from, 0, p.Tk), std::clamp<int64_t>(to, 0, p.Tk)};
   }
-  int64_t stat(int64_t row) const { return (b * p.Hq + head(row)) * p.Tq + query(row); }
+  template <class T>
+  HWY_INLINE T* at(const AttentionOperand& x, int64_t row) const {
+    return row_of<T>(x, b * p.Tq + query[row], head[row], p.D);
+  }
+  HWY_INLINE int64_t stat(int64_t row) const { return (b * p.Hq + head[row]) * p.Tq + query[row]; }
 
   // Whether every row sees all these keys.
   bool sees_all(Span j) const { return low[rows - 1] <= j.begin && high[0] >= j.end; }
   // The rows that see any of these keys, rounded out to whole units of lanes.
   Span seeing(Span j, int64_t unit) const {
     Span r{0, rows};
-    const int64_t group = p.group(), back = p.Tk - p.Tq;
+    const int64_t group = p.group, back = p.Tk - p.Tq;
     if (p.causal) r.begin = std::max(r.begin, (j.begin - back) * group - first);
     if (p.window > 0) {
       r.begin = std::max(r.begin, (j.begin - back - p.window + 1) * group - first);
       r.end = std::min(r.end, (j.end - back + p.window - 1) * group - first);
     }
     r.begin = std::min(r.begin, rows), r.end = std::max(r.end, int64_t{0});
-    return {round_down(r.begin, unit), std::max(round_down(r.begin, unit), std::min(lanes, round_up(r.end, unit)))};
+    return {round_down(r.begin, unit),
+            std::max(round_down(r.begin, unit), std::min(lanes, round_up(r.end, unit)))};
   }
 };
 
@@ -184,7 +205,7 @@ inline Bias bias_of(const QueryTile& tile, const void* mask, Span j, float* scra
   if (p.mask == MaskKind::none) return {};
   const auto [sb, sh, si, sj] = p.mask_strides;
   const auto fill = [&](int64_t row, float* to) {
-    const int64_t at = tile.b * sb + tile.head(row) * sh + tile.query(row) * si + j.begin * sj;
+    const int64_t at = tile.b * sb + tile.head[row] * sh + tile.query[row] * si + j.begin * sj;
     if (p.mask == MaskKind::keep) {
       const auto* from = static_cast<const uint8_t*>(mask) + at;
       for (int64_t k = 0; k < j.size(); k++) to[k] = from[k * sj] ? 0.0f : -kInfinity;
@@ -193,7 +214,7 @@ inline Bias bias_of(const QueryTile& tile, const void* mask, Span j, float* scra
       for (int64_t k = 0; k < j.size(); k++) to[k] = from[k * sj] * kLog2E;
     }
   };
-  if (si == 0 && (sh == 0 || p.group() == 1)) {
+  if (si == 0 && (sh == 0 || p.group == 1)) {
     fill(0, scratch);
     return {Bias::by_key, scratch};
   }
@@ -211,8 +232,8 @@ inline int64_t bias_floats(const AttentionProblem& p, int64_t keys) {
 HWY_INLINE VF hide(VF s, int64_t j, const QueryTile& tile, int64_t lane) {
   const I32 i;
   const VI key = hn::Set(i, static_cast<int32_t>(j));
-  const auto seen = hn::And(hn::Not(hn::Lt(key, hn::Load(i, tile.low + lane))),
-                            hn::Lt(key, hn::Load(i, tile.high + lane)));
+  const auto seen =
+      hn::And(hn::Not(hn::Lt(key, hn::Load(i, tile.low + lane))), hn::Lt(key, hn::Load(i, tile.high + lane)));
   return hn::IfThenElse(hn::RebindMask(F32(), seen), s, hn::Set(F32(), -kInfinity));
 }
 

@@ -26,7 +26,10 @@ class BlockProducts {
       std::map<int64_t, Call> calls;
       for (const Block& b : thread) {
         auto found = products_.find(b.rows);
-        if (found == products_.end()) found = products_.emplace(b.rows, BlockProduct(problem(b.rows))).first;
+        if (found == products_.end()) {
+          const BlockProduct* const like = products_.empty() ? nullptr : &any();
+          found = products_.emplace(b.rows, BlockProduct(problem(b.rows), like)).first;
+        }
         if (!calls.count(b.rows)) calls.emplace(b.rows, found->second.call());
         scratch_ = std::max(scratch_, found->second.scratch_bytes());
       }
@@ -57,6 +60,10 @@ class Parts {
  private:
   size_t bytes_ = 0;
 };
+
+// Where so many rows meet one weight, packing it costs less than it gains: 0.26 ns an element and core,
+// against 5 % of 2 rows / 265 GFLOP/s (fp32; bf16 takes half the time and gains 5 to 7 %).
+inline bool worth_packing_weight(int64_t rows) { return rows >= 1024; }
 
 // A matrix that kernels read as fp32, or as it is where oneDNN multiplies its dtype.
 inline DType multiplied_as(DType t) { return onednn_multiplies(t) ? t : DType::f32; }

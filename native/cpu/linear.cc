@@ -46,13 +46,26 @@ class Forward {
                   (p.out != as_ && p.out != DType::f32)),
         in_place_(finishes_ && p.in == DType::f32),
         products_(blocks_, [&](int64_t rows) {
-          return BlockProblem{rows,  p.outer, p.inner,  false, true, as_, finishes_ ? DType::f32 : p.out,
-                              false, p.bias,  bias_as_, false};
+          return BlockProblem{rows,
+                              p.outer,
+                              p.inner,
+                              false,
+                              true,
+                              as_,
+                              finishes_ ? DType::f32 : p.out,
+                              false,
+                              p.bias,
+                              bias_as_,
+                              worth_packing_weight(p.rows)};
         }) {
     const size_t outer = static_cast<size_t>(p.outer), inner = static_cast<size_t>(p.inner);
     const size_t rows = static_cast<size_t>(std::min(p.rows, kBlockRows));
     if (as_ != p.in) weight_ = parts_.add(outer * inner * 4);
     if (p.bias && bias_as_ != p.bias_dtype) bias_ = parts_.add(outer * 4);
+    if (worth_packing_weight(p.rows)) {
+      packing_ = std::make_unique<Packing>(p.inner, p.outer, true, as_, products_.any());
+      packed_ = parts_.add(packing_->bytes());
+    }
     for (size_t t = 0; t < blocks_.size(); ++t) {
       Own own{};
       if (as_ != p.in) own.x = parts_.add(rows * inner * 4);
@@ -68,6 +81,10 @@ class Forward {
     if (as_ != p_.in) {
       halves_to_float(p_.in, weight, reinterpret_cast<float*>(base + weight_), p_.outer * p_.inner);
       weight = base + weight_;
+    }
+    if (packing_) {
+      packing_->run(weight, base + packed_);
+      weight = base + packed_;
     }
     if (p_.bias && bias_as_ != p_.bias_dtype) {
       halves_to_float(p_.bias_dtype, bias, reinterpret_cast<float*>(base + bias_), p_.outer);
@@ -121,8 +138,9 @@ class Forward {
   bool finishes_;  // the product is not y yet
   bool in_place_;  // it is written where z belongs, or y
   BlockProducts products_;
+  std::unique_ptr<Packing> packing_;
   Parts parts_;
-  size_t weight_ = 0, bias_ = 0;
+  size_t weight_ = 0, packed_ = 0, bias_ = 0;
   std::vector<Own> own_;
 };
 

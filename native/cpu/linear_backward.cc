@@ -70,8 +70,17 @@ class Backward {
         blocks_(cut_rows(p.rows, kBlockRows, kGrain / std::max<int64_t>(1, p.outer * p.inner) + 1)) {
     if (p.input)
       input_ = std::make_unique<BlockProducts>(blocks_, [&](int64_t rows) {
-        return BlockProblem{rows,  p.inner, p.outer,    false, false, as_, narrows_dx_ ? DType::f32 : p.in,
-                            false, false,   DType::f32, false};
+        return BlockProblem{rows,
+                            p.inner,
+                            p.outer,
+                            false,
+                            false,
+                            as_,
+                            narrows_dx_ ? DType::f32 : p.in,
+                            false,
+                            false,
+                            DType::f32,
+                            worth_packing_weight(p.rows)};
       });
     if (p.weight)
       weight_ = std::make_unique<BlockProducts>(blocks_, [&](int64_t rows) {
@@ -81,6 +90,10 @@ class Backward {
     const auto bytes = [](int64_t elements, DType t) { return static_cast<size_t>(elements) * size_of(t); };
     const int64_t rows = std::min(p.rows, kBlockRows);
     if (as_ != p.in && p.input) wide_weight_ = parts_.add(bytes(p.outer * p.inner, DType::f32));
+    if (p.input && worth_packing_weight(p.rows)) {
+      packing_ = std::make_unique<Packing>(p.outer, p.inner, false, as_, input_->any());
+      packed_ = parts_.add(packing_->bytes());
+    }
     for (size_t t = 0; t < blocks_.size(); ++t) {
       Own own{};
       if (makes_dz_) own.dz = parts_.add(bytes(rows * p.outer, as_));
@@ -100,6 +113,10 @@ class Backward {
     if (as_ != p_.in && p_.input) {
       halves_to_float(p_.in, weight, reinterpret_cast<float*>(base + wide_weight_), p_.outer * p_.inner);
       weight = base + wide_weight_;
+    }
+    if (packing_) {
+      packing_->run(weight, base + packed_);
+      weight = base + packed_;
     }
     parallel_for(static_cast<int64_t>(blocks_.size()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
@@ -163,8 +180,9 @@ class Backward {
   bool narrows_dx_;  // dx comes in fp32
   std::vector<std::vector<Block>> blocks_;
   std::unique_ptr<BlockProducts> input_, weight_;
+  std::unique_ptr<Packing> packing_;
   Parts parts_;
-  size_t wide_weight_ = 0;
+  size_t wide_weight_ = 0, packed_ = 0;
   std::vector<Own> own_;
 };
 

@@ -11,8 +11,8 @@
 
 #include "convert.h"
 #include "element.h"
-#include "map.h"
 #include "norm.h"
+#include "team.h"
 
 #ifndef ATTN_CPU_NORM
 #define ATTN_CPU_NORM
@@ -195,10 +195,8 @@ Kernel make_norm(Attrs& attrs) {
   const auto bytes_of = [](int64_t dtype) {
     return dtype < 0 ? 0 : static_cast<int64_t>(size_of(static_cast<DType>(dtype)));
   };
-  const int64_t least = std::min<int64_t>(size_of(out), residual < 0 ? 4 : bytes_of(residual));
-  const bool past =
-      n * least % 64 == 0 &&
-      past_caches(elements * (static_cast<int64_t>(size_of(in) + size_of(out)) + 2 * bytes_of(residual)));
+  const int64_t narrowest = std::min<int64_t>(size_of(out), residual < 0 ? 4 : bytes_of(residual));
+  const bool past = n * narrowest % 64 == 0 && elements * narrowest >= kNormPastCaches;
   const NormLoops loops = HWY_DYNAMIC_DISPATCH(Choose)(in, residual, out, past);
   return [=](const Operands& args) {
     const int64_t width = padded(n), parts = norm_parts(rows, n);

@@ -23,4 +23,7 @@ const float* norm_parameter(const void* given, DType dtype, int64_t n, float fal
 // Parts that the rows of a problem are cut into: one a thread where there is work for it.
 int64_t norm_parts(int64_t rows, int64_t n);
 
+// Outputs of so many bytes are stored past the caches: they would only evict what the rows come from.
+inline constexpr int64_t kNormPastCaches = 8 << 20;
+
 }  // namespace attn::cpu

@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "element.h"
-#include "map.h"
 #include "norm.h"
+#include "team.h"
 
 #ifndef ATTN_CPU_NORM_BACKWARD
 #define ATTN_CPU_NORM_BACKWARD
@@ -195,8 +195,7 @@ Kernel make_norm_backward(Attrs& attrs) {
   const bool dres = attrs.b(), wants_dx = attrs.b(), wants_dw = attrs.b();
   const int64_t rows = attrs.i(), n = attrs.i();
   const auto bytes = static_cast<int64_t>(size_of(x));
-  const bool past = n * bytes % 64 == 0 &&
-                    past_caches(rows * n * (static_cast<int64_t>(size_of(dy)) + (dres ? 3 : 2) * bytes));
+  const bool past = n * bytes % 64 == 0 && rows * n * bytes >= kNormPastCaches;
   const NormBackwardLoops loops = HWY_DYNAMIC_DISPATCH(Choose)(x, past, centred);
   const bool columns = wants_dw || bias >= 0;
   return [=](const Operands& args) {

@@ -71,12 +71,13 @@ class Alone {
 
 }  // namespace
 
-BlockProduct::BlockProduct(const BlockProblem& p)
+BlockProduct::BlockProduct(const BlockProblem& p, const BlockProduct* like)
     : a_(matrix(p.m, p.k, p.transpose_a, p.in)),
       b_(matrix(p.k, p.n, p.transpose_b, p.in)),
       c_(matrix(p.m, p.n, false, p.out)) {
   const Alone alone;
-  if (p.packed) b_ = {{p.k, p.n}, onednn_type(p.in), memory::format_tag::any};
+  if (p.packed && like) b_ = like->b_;
+  if (p.packed && !like) b_ = {{p.k, p.n}, onednn_type(p.in), memory::format_tag::any};
   if (p.bias) bias_ = {{1, p.n}, onednn_type(p.bias_dtype), memory::dims{p.n, 1}};
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -100,6 +101,14 @@ Call BlockProduct::call() const {
   call.add(DNNL_ARG_SCRATCHPAD, scratch_);
   if (bias_.get_size() > 0) call.add(DNNL_ARG_BIAS, bias_);
   return call;
+}
+
+Packing::Packing(int64_t k, int64_t n, bool transposed, DType t, const BlockProduct& product)
+    : bytes_(product.b().get_size()) {
+  const auto from = matrix(k, n, transposed, t);
+  call_.own(dnnl::reorder({onednn_engine(), from, onednn_engine(), product.b()}));
+  call_.add(DNNL_ARG_FROM, from);
+  call_.add(DNNL_ARG_TO, product.b());
 }
 
 }  // namespace attn::cpu

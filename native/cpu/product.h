@@ -43,20 +43,34 @@ struct BlockProblem {
   bool accumulate;  // c += a b
   bool bias;
   DType bias_dtype;  // float32 or `in`
-  bool packed;       // b comes in the layout that oneDNN likes best: see pack_of()
+  bool packed;       // b comes in the layout that oneDNN likes best, from a Packing
 };
 
 // A product on the calling thread alone. Threads may run one at the same time, each with a Call of its own.
 class BlockProduct {
  public:
-  explicit BlockProduct(const BlockProblem&);
+  // `like`: a product whose packed b this one shares.
+  explicit BlockProduct(const BlockProblem&, const BlockProduct* like = nullptr);
   Call call() const;  // addresses: a, b, c, scratch, and bias where there is one
   size_t scratch_bytes() const { return scratch_.get_size(); }
-  const dnnl::memory::desc& packed_b() const { return b_; }
+  const dnnl::memory::desc& b() const { return b_; }
 
  private:
   dnnl::primitive primitive_;
   dnnl::memory::desc a_, b_, c_, bias_, scratch_;
+};
+
+// Copies a matrix into the layout that a product wants its b in, on the team.
+class Packing {
+ public:
+  // b [k, n] as its owner stores it, and a product for which it is to be packed.
+  Packing(int64_t k, int64_t n, bool transposed, DType, const BlockProduct&);
+  size_t bytes() const { return bytes_; }
+  void run(const void* from, void* to) { call_.run({from, to}); }
+
+ private:
+  Call call_;
+  size_t bytes_;
 };
 
 }  // namespace attn::cpu

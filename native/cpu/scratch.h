@@ -1,5 +1,5 @@
 // Memory that a kernel needs while it runs, kept for its next run: kernels allocate nothing when sizes
-// repeat. One buffer for each tag and thread; a kernel asks on the thread that leads its team.
+// repeat. One buffer for each tag and thread, zero when it is new.
 #pragma once
 
 #include <cstddef>

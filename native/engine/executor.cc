@@ -213,14 +213,7 @@ void Executor::run_op(const Instruction& instruction, Side side) {
     if (!failure) failure = buffers_.whole(id).failure;
   if (!failure) {
     try {
-      if (side == Side::gpu) {
-        note_gpu_op(p);
-        run_on_gpu(p, instruction.operands, router_.model().seconds(p.work, Side::gpu));
-      } else {
-        interval_clean_ = false;
-        run_on_cpu(p, instruction.operands);
-      }
-      return;
+      return run_on(side, p, instruction.operands);
     } catch (...) {
       failure = describe_failure(p.op);
       if (!unread_failure_) unread_failure_ = failure;
@@ -229,6 +222,20 @@ void Executor::run_op(const Instruction& instruction, Side side) {
     }
   }
   for (size_t i = 0; i < outputs.size(); i++) buffers_.fail(outputs[i], p.outputs[i].bytes, failure);
+}
+
+void Executor::run_on(Side side, Prepared& p, std::span<const int32_t> operands) {
+  const auto start = std::chrono::steady_clock::now();
+  if (side == Side::gpu) {
+    note_gpu_op(p);
+    run_on_gpu(p, operands, router_.model().seconds(p.work, Side::gpu));
+    if (profile_) device_->finish();
+  } else {
+    interval_clean_ = false;
+    run_on_cpu(p, operands);
+  }
+  if (profile_)
+    profile_->add(p, side, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
 void Executor::note_gpu_op(Prepared& p) {

@@ -3,8 +3,9 @@ import { concat, packedAttention, rmsNorm, rope, slice } from '../ops/index.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkProbability, checkSizes } from './check.js';
 import { type Init, ones } from './init.js';
-import { checkProbability, checkSizes, Linear, residualOf } from './linear.js';
+import { Linear, residualOf } from './linear.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
 

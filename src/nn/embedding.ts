@@ -2,8 +2,8 @@
 import { embedding } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { tensor } from '../tensor/tensor.js';
+import { checkSizes } from './check.js';
 import { type Init, normal } from './init.js';
-import { checkSizes } from './linear.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
 

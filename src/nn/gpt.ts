@@ -5,11 +5,12 @@ import { keep } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { SelfAttention, type SelfAttentionCall } from './attention.js';
+import { checkProbability, checkSizes } from './check.js';
 import { dropoutOf } from './dropout.js';
 import { Embedding, sinusoids } from './embedding.js';
 import { type GenerateOptions, generate } from './generate.js';
 import { type Init, normal, residual, zeros } from './init.js';
-import { checkProbability, checkSizes, Linear, MLP, productDType, project } from './linear.js';
+import { Linear, MLP, productDType, project } from './linear.js';
 import { Module } from './module.js';
 import { LayerNorm, RMSNorm } from './norm.js';
 

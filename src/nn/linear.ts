@@ -5,6 +5,7 @@ import { add, linear, swiglu } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkProbability, checkSizes } from './check.js';
 import { dropoutOf } from './dropout.js';
 import { type Init, kaimingUniform, uniform } from './init.js';
 import { Module } from './module.js';
@@ -128,18 +129,6 @@ export function residualOf(
   if (!training || dropout === 0) return out.forward(h, { residual });
   const y = dropoutOf(out.forward(h), dropout);
   return residual ? add(residual, y) : y;
-}
-
-export function checkSizes(op: string, sizes: Record<string, number>): void {
-  for (const [name, n] of Object.entries(sizes))
-    if (!Number.isInteger(n) || n < 1)
-      throw new ArgumentError(`${name} is ${String(n)}`, { op, hint: 'it is a whole number, at least 1' });
-}
-
-export function checkProbability(op: string, p: number): number {
-  if (!(p >= 0 && p < 1))
-    throw new ArgumentError(`dropout is ${String(p)}`, { op, hint: 'it is a probability below 1' });
-  return p;
 }
 
 /** dtype of what a norm hands to a product here: the half under autocast, so that nothing is cast in between. */

@@ -3,8 +3,8 @@ import { layerNorm, rmsNorm } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkSizes } from './check.js';
 import { ones, zeros } from './init.js';
-import { checkSizes } from './linear.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
 

@@ -1,4 +1,5 @@
 /** What a module learns. */
+import '../autograd/index.js'; // parameters are there to be differentiated
 import { setRequiresGrad } from '../autograd/leaf.js';
 import { ArgumentError, DTypeError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';

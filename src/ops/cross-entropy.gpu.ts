@@ -96,21 +96,22 @@ function plan(
   return { scratch: [Math.max(4, 4 * rows), 8 * segments], dispatches };
 }
 
+/** On software drivers an invocation a row is as good as any team, unless the row is too long for it. */
 export const forwardVariants: readonly GpuVariant<CrossEntropyAttrs>[] = [
-  {
-    name: 'subgroup',
-    admits: (problem, caps) => fixedSubgroups(caps) ?? admits(problem, caps, caps.subgroupSize),
-    prefers(problem, caps) {
-      const { n } = rowsOf(problem);
-      return n >= 4 * caps.subgroupSize && (caps.type === 'cpu' || n <= 1024);
-    },
-    plan: (problem, caps) => plan(problem, caps, 'cross_entropy_subgroup', caps.subgroupSize, false),
-  },
   {
     name: 'shared',
     admits: (problem, caps) => admits(problem, caps, sharedGroup(caps)),
-    prefers: (problem, caps) => caps.type !== 'cpu' && rowsOf(problem).n >= 128,
+    prefers(problem, caps) {
+      const { n } = rowsOf(problem);
+      return caps.type !== 'cpu' && (n > 1024 || (n >= 128 && fixedSubgroups(caps) !== null));
+    },
     plan: (problem, caps) => plan(problem, caps, 'cross_entropy_shared', sharedGroup(caps), false),
+  },
+  {
+    name: 'subgroup',
+    admits: (problem, caps) => fixedSubgroups(caps) ?? admits(problem, caps, caps.subgroupSize),
+    prefers: (problem, caps) => caps.type !== 'cpu' && rowsOf(problem).n >= 4 * caps.subgroupSize,
+    plan: (problem, caps) => plan(problem, caps, 'cross_entropy_subgroup', caps.subgroupSize, false),
   },
   {
     name: 'simple',

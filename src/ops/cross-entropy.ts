@@ -11,17 +11,20 @@ export type { CrossEntropyAttrs };
 
 const attrs: CrossEntropyAttrs = { ignoreIndex: -100, labelSmoothing: 0, reduction: 'mean' };
 
-function check(op: string, logits: Spec, labels: Spec, a: CrossEntropyAttrs): void {
+/** Operands by name, for errors. */
+type Operands = Readonly<Record<string, Spec>> & { logits: Spec; labels: Spec };
+
+function refuse(op: string, what: string, operands: Operands, hint: string): never {
+  const list = Object.entries(operands).map(([name, s]) => `${name} ${show(s.shape, s.dtype)}`);
+  throw new ShapeError(`${what}: ${list.join(', ')}`, { op, hint });
+}
+
+function check(op: string, operands: Operands, a: CrossEntropyAttrs): void {
+  const { logits, labels } = operands;
   if (logits.rank === 0 || labels.shape.join() !== logits.shape.slice(0, -1).join())
-    throw new ShapeError(
-      `labels ${show(labels.shape)} are not one for each row of logits ${show(logits.shape, logits.dtype)}`,
-      { op, hint: 'logits are [...labels, classes]' },
-    );
+    refuse(op, 'labels are not one for each row of logits', operands, 'logits are [...labels, classes]');
   if (logits.shape.at(-1) === 0)
-    throw new ShapeError(`logits ${show(logits.shape)} have no classes, for labels ${show(labels.shape)}`, {
-      op,
-      hint: 'the last axis needs at least one element',
-    });
+    refuse(op, 'logits have no classes', operands, 'the last axis needs at least one element');
   if (!(reductions as readonly string[]).includes(a.reduction))
     throw new ArgumentError(`reduction is '${a.reduction}'`, { op, hint: `use ${reductions.join(', ')}` });
   if (!(a.labelSmoothing >= 0 && a.labelSmoothing <= 1))
@@ -83,7 +86,7 @@ export const crossEntropy = defineOp<[logits: Tensor, labels: Tensor]>()<CrossEn
   attrs,
   dtypes: floatDTypes,
   infer([logits, labels], a) {
-    check('cross_entropy', logits!, labels!, a);
+    check('cross_entropy', { logits: logits!, labels: labels! }, a);
     return [
       spec(a.reduction === 'none' ? labels!.shape : [], 'float32'),
       spec([labels!.size], 'float32'), // lse of each row, 0 where ignored
@@ -172,18 +175,21 @@ export const crossEntropyBackward = defineOp<
   dtypes: floatDTypes,
   infer([dloss, logits, labels, lse, count], a) {
     const op = 'cross_entropy_backward';
-    check(op, logits!, labels!, a);
-    const wanted: [string, Spec, readonly number[]][] = [
-      ['dloss', dloss!, a.reduction === 'none' ? labels!.shape : []],
-      ['lse', lse!, [labels!.size]],
-      ['count', count!, a.reduction === 'mean' ? [] : [0]],
-    ];
-    for (const [name, given, shape] of wanted)
-      if (given.shape.join() !== shape.join() || given.rank !== shape.length)
-        throw new ShapeError(`'${name}' is ${show(given.shape, given.dtype)} and not ${show(shape)}`, {
+    const operands = { dloss: dloss!, logits: logits!, labels: labels!, lse: lse!, count: count! };
+    check(op, operands, a);
+    const wanted = {
+      dloss: a.reduction === 'none' ? labels!.shape : [],
+      lse: [labels!.size],
+      count: a.reduction === 'mean' ? [] : [0],
+    };
+    for (const [name, shape] of Object.entries(wanted))
+      if (show(operands[name as keyof typeof wanted].shape) !== show(shape))
+        refuse(
           op,
-          hint: 'it comes from crossEntropy with the same logits, labels and attributes',
-        });
+          `${name} is not ${show(shape)}`,
+          operands,
+          'it comes from crossEntropy with equal attributes',
+        );
     return [logits!];
   },
   reference([dloss, logits, labels, lse, count], { inputs, attrs: a }) {

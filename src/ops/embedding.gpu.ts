@@ -56,7 +56,7 @@ export const scan: GpuVariant<Attrs> = {
   },
   prefers(problem, caps) {
     const { n, units, lanes } = geometryOf(problem);
-    return (units * n * lanes) / 4 <= (caps.type === 'cpu' ? 2 ** 22 : 2 ** 27);
+    return (units * n * lanes) / 4 <= (caps.type === 'cpu' ? 2 ** 14 : 2 ** 24);
   },
   plan: (problem, caps) => ({
     dispatches: problem.outputs[0]!.size === 0 ? [] : [sum(problem, caps, 0, 1, 1)],

@@ -107,6 +107,10 @@ export const gather = defineOp<[x: Tensor, index: Tensor]>()<GatherAttrs>({
     bytes: inputs[1]!.bytes + 2 * outputs[0]!.bytes,
     family: 'move',
   }),
+  backward({ grads: [g], inputs: [, index], problem, attrs, F }) {
+    return [F.gatherBackward!(g, index, { axis: attrs.axis, shape: problem.inputs[0]!.shape }), null];
+  },
+  saves: { inputs: [1] },
   samples: [
     {
       shapes: [

@@ -1,5 +1,4 @@
 /** Every op, one line a file. */
-
 export * from './accumulate.js';
 export * from './activation-backward.js';
 export * from './adamw.js';
@@ -15,6 +14,7 @@ export * from './dropout.js';
 export * from './einsum.js';
 export * from './embedding.js';
 export * from './fill.js';
+export * from './gather.backward.js';
 export * from './gather.js';
 export * from './grad-norm.js';
 export * from './linalg.js';
@@ -24,6 +24,7 @@ export * from './matmul.js';
 export * from './muon.js';
 export * from './norm.backward.js';
 export * from './norm.js';
+export * from './one-hot.js';
 export * from './pad.js';
 export * from './permute.js';
 export * from './random.js';
@@ -31,7 +32,9 @@ export * from './reduce.js';
 export * from './rope.js';
 export * from './sgd.js';
 export * from './slice.js';
+export * from './softmax.backward.js';
 export * from './softmax.js';
 export * from './swiglu.js';
+export * from './triangle.js';
 export * from './unary.js';
 export * from './where.js';

@@ -4,7 +4,7 @@ import { type DType, dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { type Spec, sizeOf } from '../tensor/shape.js';
 import { type Activation, activationCode } from './activations.js';
 import type { GpuVariant, Problem } from './contract.js';
-import { overTurns } from './launch.js';
+import { narrow, overTurns } from './launch.js';
 import { type MatmulAttrs, type Walk, walk } from './matmul.walk.js';
 
 /** An operand of a launch: its place among the plan's (inputs, outputs, scratch), and what lies there. */
@@ -172,19 +172,9 @@ function launches(
     });
   }
   if (!viaScratch) return { dispatches };
-  const units = Math.ceil((sizeOf(p.batch) * p.m * p.n) / 4);
-  const size = Math.min(256, caps.maxInvocations);
-  dispatches.push({
-    shader: 'cast',
-    spec: [size, 1, dtypeCode.float32, dtypeCode[p.out.dtype]],
-    push: [units],
-    groups: Math.ceil(units / size),
-    binds: [
-      { operand: p.free, write: false },
-      { operand: p.out.operand, write: true },
-    ],
-  });
-  return { dispatches, scratch: [units * 16] };
+  const size = sizeOf(p.batch) * p.m * p.n;
+  dispatches.push(narrow(p.free, p.out.operand, { size, dtype: p.out.dtype }, caps));
+  return { dispatches, scratch: [Math.ceil(size / 4) * 16] };
 }
 
 const refusal = (p: Product, caps: Caps): string | null => {

@@ -32,16 +32,17 @@ export class AdamW extends Optimizer {
         {
           groups: groupsOf('AdamW', params, { ...adamwDefaults, ...hyper }),
           row: (group, factor) => adamwRowOf(group as ParamGroup<AdamWHyper>, factor),
+          moments: ['m', 'v'],
         },
       ],
-      ['m', 'v'],
       { maxNorm },
     );
   }
 
   protected update(scalars: Tensor, active: readonly boolean[]): void {
-    const { blocks, groups } = this.tables(this.families[0]!, active);
-    const { m, v } = this.moments as { m: Tensor; v: Tensor };
-    adamwStep(this.arena.values, this.arena.grads, m, v, blocks, groups, this.steps, scalars);
+    const run = this.runs[0]!;
+    const { m, v } = run.moments as { m: Tensor; v: Tensor };
+    const o = this.operands(run, active);
+    if (o) adamwStep(o.values, o.grads, m, v, o.blocks, o.groups, o.steps, scalars);
   }
 }

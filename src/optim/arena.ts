@@ -14,6 +14,9 @@ import { describe, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { viewOf } from '../tensor/view.js';
 
+/** Elements of as many blocks as a view of a float32 entry for each may begin at. */
+const RUN = BLOCK * 64;
+
 /** The arena that holds a parameter. */
 const owners = new WeakMap<Tensor, Arena>();
 
@@ -30,15 +33,18 @@ export class Arena {
   readonly #kept: Tensor[] = [];
   #disposed = false;
 
-  /** @throws ArgumentError where a parameter is given twice or belongs to another optimiser */
-  constructor(params: readonly Tensor[], op = 'Arena') {
+  /**
+   * @param runs parameters (by number) before which a run begins whose entries in any table of blocks a view can name
+   * @throws ArgumentError where a parameter is given twice or belongs to another optimiser
+   */
+  constructor(params: readonly Tensor[], op = 'Arena', runs: readonly number[] = []) {
     checkParams(params, op);
     this.params = [...params];
     this.runtime = params[0]!.runtime;
     let size = 0;
-    this.offsets = params.map((p) => {
-      const at = size;
-      size += Math.ceil(p.size / BLOCK) * BLOCK;
+    this.offsets = params.map((p, i) => {
+      const at = runs.includes(i) ? Math.ceil(size / RUN) * RUN : size;
+      size = at + Math.ceil(p.size / BLOCK) * BLOCK;
       return at;
     });
     this.size = size;

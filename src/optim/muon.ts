@@ -24,7 +24,14 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { viewOf } from '../tensor/view.js';
 import { type AdamWHyper, adamwDefaults, adamwRowOf } from './adamw.js';
-import { groupsOf, Optimizer, type OptimizerOptions, type ParamGroup, type Params } from './optimizer.js';
+import {
+  groupsOf,
+  Optimizer,
+  type OptimizerOptions,
+  type ParamGroup,
+  type Params,
+  type Run,
+} from './optimizer.js';
 
 export interface MuonHyper {
   /** Learning rate. Default 0.02. */
@@ -62,7 +69,7 @@ const [A, B, C] = [3.4445, -4.775, 2.0315];
 
 /** Equally shaped matrices beside each other in the arena: one batch of the iteration. */
 interface Batch {
-  /** In elements. */
+  /** In elements of the run of hidden weights, which begins the arena. */
   offset: number;
   count: number;
   rows: number;
@@ -115,13 +122,14 @@ export class Muon extends Optimizer {
             const { lr, weightDecay, momentum, nesterov } = group as ParamGroup<MuonHyper>;
             return muonRow(lr * factor, weightDecay, momentum, nesterov);
           },
+          moments: ['momentum'],
         },
         {
           groups: others,
           row: (group, factor) => adamwRowOf(group as ParamGroup<AdamWHyper>, factor),
+          moments: ['m', 'v'],
         },
       ],
-      ['m', 'v'],
       { maxNorm },
     );
     this.scaling = scaling;
@@ -131,21 +139,18 @@ export class Muon extends Optimizer {
   }
 
   protected update(scalars: Tensor, active: readonly boolean[]): void {
-    const [hidden, others] = this.families as [Optimizer['families'][0], Optimizer['families'][0]];
-    const { arena } = this;
-    const { m, v } = this.moments as { m: Tensor; v: Tensor };
-    if (active.some((on, i) => on && i >= others.first)) {
-      const { blocks, groups } = this.tables(others, active);
-      adamwStep(arena.values, arena.grads, m, v, blocks, groups, this.steps, scalars);
-    }
-    if (!active.some((on, i) => on && i < others.first)) return;
-    const { blocks, groups } = this.tables(hidden, active);
-    const directions = muonMomentumStep(arena.grads, m, blocks, groups, scalars);
+    const [hidden, others] = this.runs as [Run, Run];
+    const { m, v } = others.moments as { m: Tensor; v: Tensor };
+    const rest = this.operands(others, active);
+    if (rest) adamwStep(rest.values, rest.grads, m, v, rest.blocks, rest.groups, rest.steps, scalars);
+    const o = this.operands(hidden, active);
+    if (!o) return;
+    const directions = muonMomentumStep(o.grads, hidden.moments.momentum!, o.blocks, o.groups, scalars);
     for (const { offset, count, rows, columns, group, parts } of this.#plan(active)) {
       const shape = [count, rows, columns];
       const u = viewOf(directions, offset, shape);
       const x = parts ? this.#apart(u, parts) : this.#orthogonal(u);
-      muonApplyStep(viewOf(arena.values, offset, shape), x, groups, scalars, { group });
+      muonApplyStep(viewOf(o.values, offset, shape), x, o.groups, scalars, { group });
     }
   }
 
@@ -155,7 +160,7 @@ export class Muon extends Optimizer {
     if (this.#batches.key === key) return this.#batches.list;
     const list: Batch[] = [];
     let i = 0;
-    this.families[0]!.groups.forEach(({ params }, group) => {
+    this.runs[0]!.groups.forEach(({ params }, group) => {
       for (const p of params) {
         const offset = this.arena.offsets[i]!;
         if (active[i++] && p.size > 0) append(list, p, offset, group, this.splitQkv);

@@ -10,6 +10,7 @@ import { keep, scope } from '../tensor/scope.js';
 import { describe, type Spec, spec } from '../tensor/shape.js';
 import { checkStateDict, type StateDict } from '../tensor/state-dict.js';
 import { Tensor, tensor } from '../tensor/tensor.js';
+import { viewOf } from '../tensor/view.js';
 import { Arena } from './arena.js';
 
 /** Parameters that share hyper-parameters H. */
@@ -35,8 +36,18 @@ export interface Family {
   groups: readonly ParamGroup<object>[];
   /** The row of a group, its learning rate times `factor`. */
   row(group: ParamGroup<object>, factor: number): readonly number[];
-  /** Index of the family's first parameter in the arena; its parameters follow, in the order of its groups. */
+  /** Names of the flat tensors beside the parameters, under which they are saved. */
+  moments: readonly string[];
+}
+
+/** A family in the arena: parameters [first, end) in elements [from, from + size). */
+export interface Run extends Omit<Family, 'moments'> {
   first: number;
+  end: number;
+  from: number;
+  size: number;
+  /** [size] each. */
+  moments: Readonly<Record<string, Tensor>>;
   tables: Tables;
 }
 
@@ -45,14 +56,15 @@ export class Tables {
   #blocks: { key: string; tensor: Tensor } | undefined;
   #rows: { values: readonly number[]; tensor: Tensor } | undefined;
 
-  /** uint8 [blocks]: the group of each block, 255 where its parameter has no part in this step. */
-  blocks(arena: Arena, groupOf: readonly number[]): Tensor {
-    const key = groupOf.join();
+  /** uint8: the group of each block from element `from` on, 255 where its parameter has no part in this step. */
+  blocks(arena: Arena, from: number, size: number, groupOf: ReadonlyMap<number, number>): Tensor {
+    const key = [...groupOf].join();
     if (this.#blocks?.key === key) return this.#blocks.tensor;
-    const entries = new Uint8Array(arena.size / BLOCK).fill(NO_GROUP);
-    groupOf.forEach((group, i) => {
-      entries.fill(group, ...arena.blocksOf(i));
-    });
+    const entries = new Uint8Array(size / BLOCK).fill(NO_GROUP);
+    for (const [i, group] of groupOf) {
+      const [first, end] = arena.blocksOf(i);
+      entries.fill(group, first - from / BLOCK, end - from / BLOCK);
+    }
     this.#blocks?.tensor.dispose();
     this.#blocks = { key, tensor: keep(tensor(entries, undefined, { runtime: arena.runtime })) };
     return this.#blocks.tensor;
@@ -82,13 +94,12 @@ export abstract class Optimizer {
   lrFactor = 1;
   /** The global norm to which gradients are clipped inside the step; 0 for none. */
   maxNorm: number;
-  /** Parameters, gradients and moments. */
+  /** Parameters and their gradients. */
   protected readonly arena: Arena;
-  protected readonly families: readonly Family[];
+  /** One for each family. */
+  protected readonly runs: readonly Run[];
   /** Steps of each block: [blocks]. */
-  protected steps: Tensor;
-  /** Flat tensors beside the parameters, by the name they are saved under. */
-  protected readonly moments: Record<string, Tensor> = {};
+  readonly #steps: Tensor;
   /** {steps, skipped, 0, 0} */
   readonly #state: Tensor;
   readonly #limit = new Tables();
@@ -97,29 +108,37 @@ export abstract class Optimizer {
 
   constructor(
     readonly name: string,
-    families: readonly Pick<Family, 'groups' | 'row'>[],
-    moments: readonly string[],
+    families: readonly Family[],
     { maxNorm = 0 }: OptimizerOptions,
   ) {
     this.maxNorm = maxNorm;
-    let first = 0;
-    this.families = families.map((family) => {
-      const at = first;
-      first += family.groups.reduce((n, g) => n + g.params.length, 0);
-      return { ...family, first: at, tables: new Tables() };
-    });
     const groups = families.flatMap((f) => f.groups);
     if (groups.length > NO_GROUP - 1)
       throw new ArgumentError(`${groups.length} groups`, { op: name, hint: `at most ${NO_GROUP - 1}` });
     this.paramGroups = groups as ParamGroup<{ lr: number; weightDecay: number }>[];
     this.#check();
-    this.arena = new Arena(
-      groups.flatMap((g) => g.params),
-      name,
-    );
-    for (const moment of moments) this.moments[moment] = this.arena.flat();
-    this.steps = this.arena.flat(this.arena.size / BLOCK);
+    const counts = families.map((f) => f.groups.reduce((n, g) => n + g.params.length, 0));
+    const ends = counts.map((_, k) => counts.slice(0, k + 1).reduce((a, b) => a + b, 0));
+    const params = groups.flatMap((g) => g.params);
+    this.arena = new Arena(params, name, ends);
+    this.runs = families.map((family, k) => this.#run(family, ends[k]! - counts[k]!, ends[k]!));
+    this.#steps = this.arena.flat(this.arena.size / BLOCK);
     this.#state = this.arena.flat(4);
+  }
+
+  #run({ moments, ...family }: Family, first: number, end: number): Run {
+    const { arena } = this;
+    const from = arena.offsets[first] ?? arena.size;
+    const size = end > first ? arena.blocksOf(end - 1)[1] * BLOCK - from : 0;
+    return {
+      ...family,
+      first,
+      end,
+      from,
+      size,
+      moments: Object.fromEntries(moments.map((name) => [name, arena.flat(size)])),
+      tables: new Tables(),
+    };
   }
 
   /** Changes params, given the outcome of the gradients' norm. `active` says which parameters have a gradient. */
@@ -136,12 +155,10 @@ export abstract class Optimizer {
     if (!active.some(Boolean)) return;
     pausing(() =>
       scope(() => {
-        const blocks = this.#whole.blocks(
-          this.arena,
-          active.map((on) => (on ? 0 : NO_GROUP)),
-        );
+        const all = new Map(active.flatMap((on, i) => (on ? [[i, 0]] : [])));
+        const blocks = this.#whole.blocks(this.arena, 0, this.arena.size, all);
         const limit = this.#limit.rows(this.arena, [this.maxNorm], 1);
-        const scalars = gradNormStep(this.arena.grads, blocks, limit, this.#state, this.steps);
+        const scalars = gradNormStep(this.arena.grads, blocks, limit, this.#state, this.#steps);
         this.update(scalars, active);
         this.#scalars?.dispose();
         this.#scalars = keep(scalars);
@@ -149,21 +166,36 @@ export abstract class Optimizer {
     );
   }
 
-  /** The tables of a family for this step: whose blocks take part, and the hyper-parameters. */
-  protected tables({ groups, row, first, tables }: Family, active: readonly boolean[]) {
-    const groupOf = new Array<number>(active.length).fill(NO_GROUP);
+  /** What a kernel is given of a run: its part of the arena, and its tables; undefined where no parameter takes part. */
+  protected operands({ groups, row, first, from, size, tables }: Run, active: readonly boolean[]) {
+    const { arena } = this;
+    const groupOf = new Map<number, number>();
     let i = first;
-    groups.forEach((group, g) => {
-      for (const _ of group.params) {
-        if (active[i]) groupOf[i] = g;
+    groups.forEach(({ params }, g) => {
+      for (const _ of params) {
+        if (active[i]) groupOf.set(i, g);
         i++;
       }
     });
+    if (groupOf.size === 0 || size === 0) return undefined;
     const rows = groups.flatMap((group) => row(group, this.lrFactor));
     return {
-      blocks: tables.blocks(this.arena, groupOf),
-      groups: tables.rows(this.arena, rows, COLUMNS),
+      values: viewOf(arena.values, from, [size]),
+      grads: viewOf(arena.grads, from, [size]),
+      blocks: tables.blocks(arena, from, size, groupOf),
+      groups: tables.rows(arena, rows, COLUMNS),
+      steps: viewOf(this.#steps, from / BLOCK, [size / BLOCK]),
     };
+  }
+
+  /** The part of a run's flat tensor that belongs to a parameter. */
+  #slot(flat: Tensor, { from }: Run, i: number): Tensor {
+    return viewOf(flat, this.arena.offsets[i]! - from, this.arena.params[i]!.shape);
+  }
+
+  /** Calls fn(i, run) for each parameter. */
+  #each(fn: (i: number, run: Run) => void): void {
+    for (const run of this.runs) for (let i = run.first; i < run.end; i++) fn(i, run);
   }
 
   /** Forgets all gradients: the next backward() begins anew. */
@@ -194,14 +226,14 @@ export abstract class Optimizer {
       tensors: pausing(() =>
         scope(() => {
           const tensors: StateDict = { state: mul(this.#state, 1) };
-          this.arena.params.forEach((_, i) => {
-            const [block] = this.arena.blocksOf(i);
+          this.#each((i, run) => {
+            const [block, end] = this.arena.blocksOf(i);
             tensors[`${i}.step`] =
-              this.arena.params[i]!.size > 0
-                ? slice(this.steps, { starts: [block], ends: [block + 1] })
+              end > block
+                ? slice(this.#steps, { starts: [block], ends: [block + 1] })
                 : fill({ shape: [1], value: 0 });
-            for (const [name, flat] of Object.entries(this.moments))
-              tensors[`${i}.${name}`] = mul(this.arena.slot(flat, i), 1);
+            for (const [name, flat] of Object.entries(run.moments))
+              tensors[`${i}.${name}`] = mul(this.#slot(flat, run, i), 1);
           });
           return tensors;
         }),
@@ -224,9 +256,9 @@ export abstract class Optimizer {
         hint: 'group the parameters as when it was saved',
       });
     const wanted = new Map<string, Spec>([['state', spec([4], 'float32')]]);
-    this.arena.params.forEach((p, i) => {
+    this.#each((i, run) => {
       wanted.set(`${i}.step`, spec([1], 'float32'));
-      for (const name of Object.keys(this.moments)) wanted.set(`${i}.${name}`, p.spec);
+      for (const name of Object.keys(run.moments)) wanted.set(`${i}.${name}`, this.arena.params[i]!.spec);
     });
     checkStateDict(op, wanted, state.tensors, true);
     const { tensors } = state;
@@ -234,14 +266,16 @@ export abstract class Optimizer {
       scope(() => {
         accumulateStep(this.#state, tensors.state!, { replace: true });
         const counts: Tensor[] = [];
-        this.arena.params.forEach((p, i) => {
+        let next = 0; // blocks
+        this.#each((i, run) => {
           const [block, end] = this.arena.blocksOf(i);
+          if (block > next) counts.push(fill({ shape: [block - next], value: 0 })); // between runs
           if (end > block) counts.push(add(fill({ shape: [end - block], value: 0 }), tensors[`${i}.step`]!));
-          if (p.size === 0) return;
-          for (const [name, flat] of Object.entries(this.moments))
-            accumulateStep(this.arena.slot(flat, i), tensors[`${i}.${name}`]!, { replace: true });
+          next = end;
+          for (const [name, flat] of Object.entries(run.moments))
+            accumulateStep(this.#slot(flat, run, i), tensors[`${i}.${name}`]!, { replace: true });
         });
-        if (counts.length > 0) accumulateStep(this.steps, concat(counts), { replace: true });
+        if (counts.length > 0) accumulateStep(this.#steps, concat(counts), { replace: true });
       }),
     );
     state.groups.forEach((hyper, g) => {
@@ -253,7 +287,7 @@ export abstract class Optimizer {
   dispose(): void {
     this.arena.dispose();
     this.#scalars?.dispose();
-    for (const tables of [this.#limit, this.#whole, ...this.families.map((f) => f.tables)]) tables.dispose();
+    for (const tables of [this.#limit, this.#whole, ...this.runs.map((r) => r.tables)]) tables.dispose();
   }
 
   [Symbol.dispose](): void {

@@ -40,15 +40,16 @@ export class SGD extends Optimizer {
             const { lr, weightDecay, momentum, dampening, nesterov } = group as ParamGroup<SGDHyper>;
             return sgdRow(lr * factor, weightDecay, momentum, dampening, nesterov);
           },
+          moments: ['momentum'],
         },
       ],
-      ['momentum'],
       { maxNorm },
     );
   }
 
   protected update(scalars: Tensor, active: readonly boolean[]): void {
-    const { blocks, groups } = this.tables(this.families[0]!, active);
-    sgdStep(this.arena.values, this.arena.grads, this.moments.momentum!, blocks, groups, this.steps, scalars);
+    const run = this.runs[0]!;
+    const o = this.operands(run, active);
+    if (o) sgdStep(o.values, o.grads, run.moments.momentum!, o.blocks, o.groups, o.steps, scalars);
   }
 }

@@ -12,6 +12,7 @@ import {
   type Explanation,
   type NativeEngine,
   native,
+  type ProfileRow,
   type Route,
   type Routing,
 } from './native.js';
@@ -71,6 +72,7 @@ export class Runtime {
     }
     this.#route = resolved.route;
     this.caps = this.#engine.caps();
+    alive.add(new WeakRef(this));
   }
 
   get route(): Route {
@@ -218,6 +220,23 @@ export class Runtime {
     return engine.explain(false);
   }
 
+  /**
+   * Runs `fn` (which may be async) and tells where the time went, the most costly problem first. Each op is waited
+   * for meanwhile: the shares are true, the total is more than without.
+   */
+  async profile(fn: () => unknown): Promise<ProfileRow[]> {
+    this.flush();
+    this.#live().profile(true);
+    try {
+      await fn();
+    } finally {
+      this.flush();
+    }
+    return this.#live()
+      .profile(false)
+      .sort((a, b) => b.seconds - a.seconds);
+  }
+
   // ---------------------------------------------------------------- reading
 
   /** Fills `target` with the buffer's bytes; the JavaScript thread goes on. */
@@ -333,6 +352,16 @@ export function setCalibrator(calibrate: (runtime: Runtime) => Promise<void>): v
 }
 
 let current: Runtime | undefined;
+
+const alive = new Set<WeakRef<Runtime>>();
+
+/** Runtimes that were made and neither disposed nor collected. */
+export const aliveRuntimes = (): Runtime[] =>
+  [...alive].flatMap((ref) => {
+    const runtime = ref.deref();
+    if (!runtime || runtime.disposed) alive.delete(ref);
+    return runtime && !runtime.disposed ? [runtime] : [];
+  });
 
 /** The runtime that new tensors belong to; made with defaults on first use. */
 export const runtime = (): Runtime => (current ??= new Runtime());
