@@ -188,7 +188,7 @@ function print(lines: readonly Line[]): void {
       optimiser: ms(side.parts.optimiser),
       'of the ceiling': side === ours && ofCeiling ? `${(100 * ofCeiling).toFixed(0)} %` : null,
       'peak MiB': Math.round(side.peak / 2 ** 20),
-      loss: Number(side.loss.toFixed(3)),
+      'last loss': Number(side.loss.toFixed(3)),
       n: side.step.n,
     })),
   );

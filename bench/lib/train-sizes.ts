@@ -1,5 +1,5 @@
 /** What `bench:train` trains, and what a token of it costs. */
-import { InvalidArgumentError } from 'commander';
+import { ArgumentError } from '../../src/runtime/errors.js';
 
 /** Layers x width x heads x T x batch. */
 export const SIZES = ['2x64x4x64x8', '2x128x4x64x32', '4x128x4x256x16', '4x256x8x256x16'];
@@ -17,7 +17,9 @@ export function parseSize(text: string): TrainSize {
   const numbers = text.split('x').map(Number);
   const [layers, width, heads, length, batch] = numbers as [number, number, number, number, number];
   if (numbers.length !== 5 || !numbers.every((n) => Number.isInteger(n) && n > 0) || width % heads !== 0)
-    throw new InvalidArgumentError(`'${text}' is not layers x width x heads x T x batch: ${SIZES[0]}`);
+    throw new ArgumentError(`'${text}' is not layers x width x heads x T x batch`, {
+      hint: `for example ${SIZES[0]}`,
+    });
   return { layers, width, heads, length, batch };
 }
 
