@@ -167,11 +167,11 @@ describe.each(calls)('$name', ({ op, run }) => {
     it(`'${input}' has a dtype that does not fit`, async () => {
       const { tensors, attrs } = operandsOf(op, runtime);
       if (place >= tensors.length) return;
-      const fixed = op.inputSpecs[place]!.dtype;
-      const free = tensors.filter((_, i) => !inputSpec(i).dtype);
+      const { dtype: fixed, dtypes: allowed = fixed ? [fixed] : undefined } = op.inputSpecs[place]!;
+      const free = tensors.filter((_, i) => !inputSpec(i).dtype && !inputSpec(i).dtypes);
       for (const dtype of dtypes) {
-        const taken = fixed
-          ? dtype === fixed
+        const taken = allowed
+          ? allowed.includes(dtype)
           : free.length > 1
             ? dtype === free[0]!.dtype // dtypes never mix
             : op.dtypes.includes(dtype);

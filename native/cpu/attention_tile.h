@@ -10,6 +10,8 @@
 #include <cstring>
 #include <limits>
 
+#include <hwy/cache_control.h>
+
 #include "attention.h"
 #include "attention_dot.h"
 

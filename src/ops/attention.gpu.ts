@@ -1,9 +1,316 @@
-/** attention on Vulkan: which of its kernels (shaders/attention_*.comp) runs a problem, and with what tiles. */
-import type { AttentionAttrs } from './attention.walk.js';
-import type { GpuVariant } from './contract.js';
+/**
+ * Attention on Vulkan: which of its kernels (shaders/attention_*.comp) runs a problem, and with what tiles. The same
+ * kernels serve separate and packed operands. A gradient is three launches: what it needs of each query, then dq, then
+ * dk and dv; none adds into what another writes, so it is the same at every run.
+ */
+import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
+import { dtypeBytes, dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
+import {
+  type AttentionAttrs,
+  type AttentionWalk,
+  type BackwardWalk,
+  type Rows,
+  scores,
+  walkBackward,
+  walkForward,
+} from './attention.walk.js';
+import type { GpuVariant, Problem } from './contract.js';
+import { narrow, overBinding, overTurns } from './launch.js';
+
+type AttentionProblem = Problem<AttentionAttrs>;
+
+/** What a kernel makes: outputs of queries, their gradients, or those of keys and values. */
+type Kernel = 'forward' | 'dq' | 'dkv';
+
+/** How a tier runs a kernel: its shader, its workgroup, rows to each of its blocks, blocks to a group. */
+interface Tier {
+  shader: string;
+  size: number;
+  rows: number;
+  blocks: number;
+  /** Specialisation constants from 8 on. */
+  spec: readonly number[];
+}
+
+type TierOf = (kernel: Kernel, w: AttentionWalk, half: boolean, caps: Caps) => Tier;
+
+const isHalf = (problem: AttentionProblem) => perWord(problem.inputs[0]!.dtype) === 2;
+
+/** Heads of an odd number of halves end within a word: their results go through fp32 scratch. */
+const ragged = (problem: AttentionProblem, w: AttentionWalk) => isHalf(problem) && w.D % 2 === 1;
+
+/** The operands of a problem and the scratch buffers that its plan adds. */
+class Operands {
+  readonly scratch: number[] = [];
+  readonly #narrowed = new Map<number, number>();
+
+  constructor(
+    readonly problem: AttentionProblem,
+    readonly w: AttentionWalk,
+  ) {}
+
+  /** A scratch buffer, as an operand. */
+  add(bytes: number): number {
+    this.scratch.push(bytes);
+    return this.problem.inputs.length + this.problem.outputs.length + this.scratch.length - 1;
+  }
+
+  /** Where kernels write an output of the call's dtype. */
+  target(operand: number): Bind {
+    if (!ragged(this.problem, this.w)) return { operand, write: true };
+    const bytes = Math.ceil(this.#output(operand).size / 4) * 16;
+    const known = this.#narrowed.get(operand) ?? this.add(Math.max(16, bytes));
+    this.#narrowed.set(operand, known);
+    return { operand: known, write: true };
+  }
+
+  #output(operand: number) {
+    return this.problem.outputs[operand - this.problem.inputs.length]!;
+  }
+
+  /** Launches that bring the targets to where they belong. */
+  narrow(caps: Caps): Dispatch[] {
+    return Array.from(this.#narrowed, ([operand, from]) =>
+      narrow(from, operand, this.#output(operand), caps),
+    ).filter(({ groups }) => groups > 0);
+  }
+}
+
+/** A launch of a kernel over all of its rows; none where there are none. */
+function launch(
+  problem: AttentionProblem,
+  w: AttentionWalk & Partial<Pick<BackwardWalk, 'dq' | 'dk' | 'dv'>>,
+  kernel: Kernel,
+  { shader, size, rows, blocks: perGroup, spec }: Tier,
+  binds: readonly Bind[],
+): Dispatch[] {
+  const lines = w.B * (kernel === 'dkv' ? w.Hkv : w.Hq);
+  const blocks = Math.ceil((kernel === 'dkv' ? w.Tk : w.Tq) / rows);
+  if (lines * blocks === 0) return [];
+  const dtype = problem.inputs[0]!.dtype;
+  const place = (r: Rows | undefined) => (r ? [r.offset, r.row] : [0, 0]);
+  return [
+    {
+      shader,
+      spec: [
+        size,
+        dtypeCode[dtype],
+        ragged(problem, w) ? dtypeCode.float32 : dtypeCode[dtype],
+        w.D,
+        w.mask ? (w.mask.kind === 'bool' ? 1 : 2) : 0,
+        scores.indexOf(w.score),
+        Number(kernel === 'forward' && problem.attrs.entropy),
+        Number(w.D % 4 === 0),
+        ...spec,
+      ],
+      push: [
+        blocks,
+        lines,
+        w.Tq,
+        w.Tk,
+        w.Hq,
+        w.Hq / w.Hkv,
+        Number(w.causal),
+        Math.min(w.window, w.Tq + w.Tk + 1),
+        floatBits(w.scale),
+        ...(w.mask?.strides ?? [0, 0, 0, 0]),
+        ...[w.q, w.k, w.v, w.dq, w.dk, w.dv].flatMap(place),
+      ],
+      groups: Math.ceil((lines * blocks) / perGroup),
+      binds,
+    },
+  ];
+}
+
+const read = (operand: number): Bind => ({ operand, write: false });
+
+function planForward(problem: AttentionProblem, caps: Caps, tierOf: TierOf): GpuPlan {
+  const w = walkForward(problem);
+  const operands = new Operands(problem, w);
+  const tier = tierOf('forward', w, isHalf(problem), caps);
+  const dispatches = launch(problem, w, 'forward', tier, [
+    ...inputBinds(w),
+    operands.target(w.o.operand),
+    { operand: w.lse, write: true },
+    { operand: w.entropy ?? w.lse, write: true },
+  ]);
+  return planOf(dispatches, operands, caps);
+}
+
+/** q, k, v and the mask; in place of what there is not, something that there is. */
+const inputBinds = (w: AttentionWalk): Bind[] =>
+  [w.q, w.k, w.v, w.mask ?? w.q].map(({ operand }) => read(operand));
+
+function planOf(dispatches: Dispatch[], operands: Operands, caps: Caps): GpuPlan {
+  if (dispatches.length === 0) return { dispatches };
+  return { dispatches: [...dispatches, ...operands.narrow(caps)], scratch: operands.scratch };
+}
+
+function planBackward(problem: AttentionProblem, caps: Caps, tierOf: TierOf): GpuPlan {
+  const w = walkBackward(problem);
+  const operands = new Operands(problem, w);
+  const queries = w.B * w.Hq * w.Tq;
+  const rows = operands.add(Math.max(1, queries) * 8);
+  const inputs = [...inputBinds(w), read(w.dy.operand), read(rows)];
+  const half = isHalf(problem);
+  const outputs = (list: readonly Rows[]) => list.map(({ operand }) => operands.target(operand));
+  const dispatches = [
+    ...deltas(problem, w, queries, rows, caps),
+    ...launch(problem, w, 'dq', tierOf('dq', w, half, caps), [...inputs, ...outputs([w.dq])]),
+    ...launch(problem, w, 'dkv', tierOf('dkv', w, half, caps), [...inputs, ...outputs([w.dk, w.dv])]),
+  ];
+  return planOf(dispatches, operands, caps);
+}
+
+/** lse and sum(dy o) of each query, side by side. */
+function deltas(
+  problem: AttentionProblem,
+  w: BackwardWalk,
+  queries: number,
+  rows: number,
+  caps: Caps,
+): Dispatch[] {
+  if (queries === 0) return [];
+  const { dtype } = problem.inputs[0]!;
+  const size = Math.min(64, caps.maxInvocations);
+  return [
+    {
+      shader: 'attention_delta',
+      spec: [size, dtypeCode[dtype], w.D, Number(w.D % (4 * perWord(dtype)) === 0)],
+      push: [queries, w.Tq, w.Hq],
+      groups: Math.ceil(queries / size),
+      binds: [read(w.dy.operand), read(w.o.operand), read(w.lse), { operand: rows, write: true }],
+    },
+  ];
+}
+
+// ---------------------------------------------------------------- legality
+
+/** What holds for every kernel: operands and scratch that bindings hold, indices of 32 bits. */
+function refusal(problem: AttentionProblem, w: AttentionWalk, caps: Caps): string | null {
+  const over = overBinding([...problem.inputs, ...problem.outputs], caps);
+  if (over) return over;
+  const scratch = [
+    w.B * w.Hq * w.Tq * 8,
+    ...(ragged(problem, w) ? problem.outputs.map((s) => s.size * dtypeBytes.float32) : []),
+  ];
+  if (Math.max(...scratch) > caps.maxBindingBytes)
+    return `its scratch is larger than a binding of ${caps.maxBindingBytes} bytes`;
+  return null;
+}
+
+/** Columns that one block of `rows` rows may see: keys of queries, or queries of keys. */
+function columnsOf(w: AttentionWalk, kernel: Kernel, rows: number): number {
+  const all = kernel === 'dkv' ? w.Tq : w.Tk;
+  const seen = w.window === 0 ? all : Math.min(all, (w.causal ? 1 : 2) * w.window + rows);
+  return seen * (kernel === 'dkv' ? w.Hq / w.Hkv : 1);
+}
+
+/** The variants of a tier. `turns` of the loops for so many columns; `refuses` what else it cannot do. */
+function variantsOf(
+  tier: Pick<GpuVariant<AttentionAttrs>, 'name' | 'prefers'>,
+  tierOf: TierOf,
+  turns: (columns: number, w: AttentionWalk, tier: Tier) => number,
+  refuses: (w: AttentionWalk, half: boolean, caps: Caps) => string | null,
+): [forward: GpuVariant<AttentionAttrs>, backward: GpuVariant<AttentionAttrs>] {
+  const admits = (problem: AttentionProblem, w: AttentionWalk, kernels: readonly Kernel[], caps: Caps) => {
+    const half = isHalf(problem);
+    const why = refusal(problem, w, caps) ?? refuses(w, half, caps);
+    if (why) return why;
+    const most = kernels.map((kernel) => {
+      const chosen = tierOf(kernel, w, half, caps);
+      return turns(columnsOf(w, kernel, chosen.rows), w, chosen);
+    });
+    return overTurns(Math.max(...most), caps);
+  };
+  return [
+    {
+      ...tier,
+      admits: (problem, caps) => admits(problem, walkForward(problem), ['forward'], caps),
+      plan: (problem, caps) => planForward(problem, caps, tierOf),
+    },
+    {
+      ...tier,
+      admits: (problem, caps) => admits(problem, walkBackward(problem), ['dq', 'dkv'], caps),
+      plan: (problem, caps) => planBackward(problem, caps, tierOf),
+    },
+  ];
+}
+
+// ---------------------------------------------------------------- tiers
+
+/** Columns of a tile in shared memory: shaders/lib/attention_tiles.glsl. */
+const COLUMNS = 64;
+
+/** Tiles of 64 rows, 16 threads abreast; at most 26 KiB of shared memory for heads of up to 128. */
+const sharedTier: TierOf = (kernel, { D }, half, caps) => {
+  const rows = 64;
+  const size = caps.maxInvocations >= 256 ? 256 : 128;
+  const depth = D <= 16 ? 16 : 32;
+  const perThread = half ? 2 * Math.ceil(D / 32) : Math.ceil(D / 16);
+  const run = perThread % 4 === 0 ? 4 : perThread % 2 === 0 ? 2 : 1;
+  const slice = perThread <= 4 ? 32 : perThread <= 8 ? 16 : 8;
+  const left = Math.max((rows + COLUMNS) * depth, rows * COLUMNS);
+  const right = Math.max(slice * 16 * perThread, 16 * rows);
+  return {
+    shader: { forward: 'attention_shared', dq: 'attention_dq_shared', dkv: 'attention_dkv_shared' }[kernel],
+    size,
+    rows,
+    blocks: 1,
+    spec: [rows, depth, slice, (rows * 16) / size, perThread, run, left, right],
+  };
+};
+
+const MOST_SHARED_D = 128;
+
+const [shared, sharedBackward] = variantsOf(
+  { name: 'shared', prefers: (_, caps) => caps.type !== 'cpu' },
+  sharedTier,
+  (columns, { D }, { size, rows, spec }) => {
+    const [, depth, slice, , perThread] = spec as [number, number, number, number, number];
+    const loads =
+      Math.ceil((depth * (rows + COLUMNS)) / 4 / size) + Math.ceil((slice * perThread * 4) / size);
+    const products = 2 * Math.ceil(D / depth) * (loads + depth / 4 + 1);
+    const sums = 2 * Math.ceil(COLUMNS / slice) * (loads + slice / 4 + 1);
+    return Math.ceil(columns / COLUMNS + 1) * (products + sums + 1);
+  },
+  (w, half, caps) => {
+    if (w.D > MOST_SHARED_D) return `heads of ${w.D} elements are more than its tiles hold`;
+    if (caps.maxInvocations < 128) return `groups of ${caps.maxInvocations} invocations are too small`;
+    const [left, right] = sharedTier('forward', w, half, caps).spec.slice(-2) as [number, number];
+    const bytes = (left + right) * 4;
+    return bytes > caps.sharedBytes
+      ? `its tiles take ${bytes} of ${caps.sharedBytes} bytes of shared memory`
+      : null;
+  },
+);
+
+/** Rows whose operands and sums an invocation holds: more of them load less and compile longer. */
+const nobarrierTier: TierOf = (kernel, { D, Tq, Tk }, _, caps) => {
+  const budget = { forward: 128, dq: 128, dkv: 128 }[kernel];
+  const fit = Math.max(1, Math.min(8, Math.floor(budget / D)));
+  const rows = Math.max(1, Math.min(fit, kernel === 'dkv' ? Tk : Tq));
+  const size = caps.type === 'cpu' ? 8 : Math.min(64, caps.maxInvocations);
+  const shaders = {
+    forward: 'attention_nobarrier',
+    dq: 'attention_dq_nobarrier',
+    dkv: 'attention_dkv_nobarrier',
+  };
+  return { shader: shaders[kernel], size, rows, blocks: size, spec: [rows] };
+};
+
+const [nobarrier, nobarrierBackward] = variantsOf(
+  { name: 'nobarrier', prefers: (_, caps) => caps.type === 'cpu' },
+  nobarrierTier,
+  (columns) => columns,
+  () => null,
+);
 
 /** Of attention and packed_attention. */
-export const attentionVariants: readonly GpuVariant<AttentionAttrs>[] = [];
+export const attentionVariants: readonly GpuVariant<AttentionAttrs>[] = [shared, nobarrier];
 
 /** Of their gradients. */
-export const attentionBackwardVariants: readonly GpuVariant<AttentionAttrs>[] = [];
+export const attentionBackwardVariants: readonly GpuVariant<AttentionAttrs>[] = [
+  sharedBackward,
+  nobarrierBackward,
+];

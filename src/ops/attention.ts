@@ -79,6 +79,7 @@ export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tenso
   doc: 'softmax(scale q kᵀ + mask) v over heads; causal, windows, grouped keys; saves the log-sum-exp alone',
   inputs: ['q', 'k', small('v'), maskInput],
   optional: 1,
+  autocast: 'half',
   attrs: commonAttrs,
   dtypes: floatDTypes,
   infer(inputs, attrs) {
@@ -135,6 +136,7 @@ export const packedAttention = defineOp<[qkv: Tensor, mask?: Tensor]>()<PackedAt
   doc: 'attention of one tensor that holds q, k and v side by side',
   inputs: ['qkv', maskInput],
   optional: 1,
+  autocast: 'half',
   attrs: packedAttrs,
   dtypes: floatDTypes,
   infer(inputs, attrs) {

@@ -1,7 +1,10 @@
 /** What the GPU plans of several ops share: workgroup sizes, limits, and how operands larger than a binding are cut. */
 import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
-import { dtypeBytes, perWord } from '../tensor/dtype.js';
+import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { type Spec, show } from '../tensor/shape.js';
+
+/** The operand that is the engine's fault words: shaders/lib/fault.glsl writes them, native/engine/prepared.h reads. */
+export const FAULT = 255;
 
 /** 32-bit words of storage. */
 export const wordsOf = (s: Spec): number => Math.ceil(s.size / perWord(s.dtype));
@@ -55,6 +58,30 @@ export const overTurns = (turns: number, caps: Caps): string | null =>
   caps.type === 'cpu' && turns > MOST_TURNS
     ? `${turns} turns of its loops are more than software drivers run`
     : null;
+
+/**
+ * Narrows an output from fp32 scratch (16 bytes for every four elements), for kernels whose invocations would share
+ * words of halves.
+ */
+export function narrow(
+  scratch: number,
+  operand: number,
+  out: Pick<Spec, 'size' | 'dtype'>,
+  caps: Caps,
+): Dispatch {
+  const units = Math.ceil(out.size / 4);
+  const size = Math.min(256, caps.maxInvocations);
+  return {
+    shader: 'cast',
+    spec: [size, 1, dtypeCode.float32, dtypeCode[out.dtype]],
+    push: [units],
+    groups: Math.ceil(units / size),
+    binds: [
+      { operand: scratch, write: false },
+      { operand, write: true },
+    ],
+  };
+}
 
 /** Names the first operand that one binding cannot hold. */
 export function overBinding(operands: readonly Spec[], caps: Caps): string | null {
