@@ -4,13 +4,10 @@
 #extension GL_GOOGLE_include_directive : require
 #define BACKWARD
 #include "lib/attention.glsl"
-
-layout(constant_id = 8) const uint ROWS = 4;
+#include "lib/attention_rows.glsl"
 
 layout(std430, binding = 6) writeonly buffer Dk { uint dk_words[]; };
 layout(std430, binding = 7) writeonly buffer Dv { uint dv_words[]; };
-
-#include "lib/attention_rows.glsl"
 
 void main() {
   if (GROUP_INDEX >= pc.count) return;
@@ -19,40 +16,49 @@ void main() {
   const uint line = unit % pc.lines, key_heads = pc.heads / pc.group, b = line / key_heads, head = line % key_heads;
   const uint first = unit / pc.lines * ROWS;  // the longest causal sweeps start first
 
-  float k[ROWS][D], v[ROWS][D], dk[ROWS][D], dv[ROWS][D];
+  vec2 dk[ROWS * PAIRS], dv[ROWS * PAIRS];
+  uint key[ROWS], k_row[ROWS], v_row[ROWS];
+  CLEAR_ROWS(dk)
+  CLEAR_ROWS(dv)
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-    const uint j = min(first + r, pc.tk - 1u);
-    READ_ROW(k[r], k, pc.k_at + (b * pc.tk + j) * pc.k_row + head * D)
-    READ_ROW(v[r], v, pc.v_at + (b * pc.tk + j) * pc.v_row + head * D)
-    [[unroll]] for (uint d = 0; d < D; ++d) dk[r][d] = dv[r][d] = 0.0;
+    key[r] = min(first + r, pc.tk - 1u);
+    k_row[r] = pc.k_at + (b * pc.tk + key[r]) * pc.k_row + head * pc.d;
+    v_row[r] = pc.v_at + (b * pc.tk + key[r]) * pc.v_row + head * pc.d;
   }
 
-  const uint begin = first_query(first), end = end_query(min(first + ROWS, pc.tk) - 1u);
+  const uint begin = first_query(first), end = end_query(key[ROWS - 1u]);
   for (uint h = head * pc.group; h < (head + 1u) * pc.group; ++h) {
-    const uint mask = mask_at(b, h);
-    for (uint i = begin; i < end; ++i) {
-      float q[D], dy[D];
-      READ_ROW(q, q, pc.q_at + (b * pc.tq + i) * pc.q_row + h * D)
-      READ_ROW(dy, dy, ((b * pc.tq + i) * pc.heads + h) * D)
-      const vec2 stats = row_stats[(b * pc.heads + h) * pc.tq + i];
+    const uint mask = mask_at(b, h), stat = (b * pc.heads + h) * pc.tq;
+    for (uint i0 = begin; i0 < end; i0 += COLUMNS) {
+      uint q_row[COLUMNS], dy_row[COLUMNS];
+      vec2 stats[COLUMNS];
+      [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+        const uint i = min(i0 + c, end - 1u);
+        q_row[c] = pc.q_at + (b * pc.tq + i) * pc.q_row + h * pc.d;
+        dy_row[c] = ((b * pc.tq + i) * pc.heads + h) * pc.d;
+        stats[c] = row_stats[stat + i];
+      }
+      float s[ROWS][COLUMNS], dp[ROWS][COLUMNS];
+      ROW_PRODUCT(s, k, k_row, q, q_row)
+      ROW_PRODUCT(dp, v, v_row, dy, dy_row)
       [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-        const uint j = min(first + r, pc.tk - 1u);
-        float product = 0.0, dp = 0.0;
-        [[unroll]] for (uint d = 0; d < D; ++d) product += q[d] * k[r][d];
-        [[unroll]] for (uint d = 0; d < D; ++d) dp += dy[d] * v[r][d];
-        const float p = sees(i, j) ? weight_of(masked(score_of(product), mask, i, j), stats.x) : 0.0;
-        const float ds = p == 0.0 ? 0.0 : p * (dp - stats.y) * score_slope(product);
-        [[unroll]] for (uint d = 0; d < D; ++d) {
-          dv[r][d] += p * dy[d];
-          dk[r][d] += ds * q[d];
+        const uint from = first_query(key[r]), to = end_query(key[r]);
+        [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+          const uint i = i0 + c;
+          const bool seen = i >= from && i < to;
+          const float score = masked(score_of(s[r][c]), mask, min(i, end - 1u), key[r]);
+          const float p = seen ? weight_of(score, stats[c].x) : 0.0;
+          dp[r][c] = p == 0.0 ? 0.0 : p * (dp[r][c] - stats[c].y) * score_slope(s[r][c]);
+          s[r][c] = p;
         }
       }
+      ROW_SUM(dv, 1.0, s, dy, dy_row)
+      ROW_SUM(dk, 1.0, dp, q, q_row)
     }
   }
 
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-    const uint j = min(first + r, pc.tk - 1u);
-    WRITE_ROW(dk_words, pc.dk_at + (b * pc.tk + j) * pc.dk_row + head * D, dk[r], 1.0)
-    WRITE_ROW(dv_words, pc.dv_at + (b * pc.tk + j) * pc.dv_row + head * D, dv[r], 1.0)
+    WRITE_ROW(dk_words, pc.dk_at + (b * pc.tk + key[r]) * pc.dk_row + head * pc.d, dk, r, 1.0)
+    WRITE_ROW(dv_words, pc.dv_at + (b * pc.tk + key[r]) * pc.dv_row + head * pc.d, dv, r, 1.0)
   }
 }

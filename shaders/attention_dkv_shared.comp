@@ -15,8 +15,8 @@ void main() {
   const uint line = group % pc.lines, key_heads = pc.heads / pc.group, b = line / key_heads, head = line % key_heads;
   const uint row0 = group / pc.lines * BR;  // the longest causal sweeps start first
   const uint rows = min(BR, pc.tk - row0);
-  const Strip k = Strip(pc.k_at + (b * pc.tk + row0) * pc.k_row + head * D, pc.k_row, rows);
-  const Strip v = Strip(pc.v_at + (b * pc.tk + row0) * pc.v_row + head * D, pc.v_row, rows);
+  const Strip k = Strip(pc.k_at + (b * pc.tk + row0) * pc.k_row + head * pc.d, pc.k_row, rows);
+  const Strip v = Strip(pc.v_at + (b * pc.tk + row0) * pc.v_row + head * pc.d, pc.v_row, rows);
 
   float dk[TM][TD], dv[TM][TD];
   [[unroll]] for (uint i = 0; i < TM; ++i)
@@ -27,8 +27,8 @@ void main() {
     const uint mask = mask_at(b, h);
     for (uint column0 = begin; column0 < end; column0 += BC) {
       const uint columns = end - column0;
-      const Strip q = Strip(pc.q_at + (b * pc.tq + column0) * pc.q_row + h * D, pc.q_row, columns);
-      const Strip dy = Strip(((b * pc.tq + column0) * pc.heads + h) * D, pc.heads * D, columns);
+      const Strip q = Strip(pc.q_at + (b * pc.tq + column0) * pc.q_row + h * pc.d, pc.q_row, columns);
+      const Strip dy = Strip(((b * pc.tq + column0) * pc.heads + h) * pc.d, pc.heads * pc.d, columns);
       vec2 stats[TN];
       [[unroll]] for (uint j = 0; j < TN; ++j)
         stats[j] = column_of(j) < columns ? row_stats[(b * pc.heads + h) * pc.tq + column0 + column_of(j)]
@@ -54,8 +54,8 @@ void main() {
       TILE_SUM(dk, IS_Q, q)
     }
   }
-  const Strip to_k = Strip(pc.dk_at + (b * pc.tk + row0) * pc.dk_row + head * D, pc.dk_row, rows);
+  const Strip to_k = Strip(pc.dk_at + (b * pc.tk + row0) * pc.dk_row + head * pc.d, pc.dk_row, rows);
   WRITE_TILE(dk_words, dk, to_k, 1.0)
-  const Strip to_v = Strip(pc.dv_at + (b * pc.tk + row0) * pc.dv_row + head * D, pc.dv_row, rows);
+  const Strip to_v = Strip(pc.dv_at + (b * pc.tk + row0) * pc.dv_row + head * pc.d, pc.dv_row, rows);
   WRITE_TILE(dv_words, dv, to_v, 1.0)
 }

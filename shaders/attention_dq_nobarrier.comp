@@ -4,49 +4,52 @@
 #extension GL_GOOGLE_include_directive : require
 #define BACKWARD
 #include "lib/attention.glsl"
-
-layout(constant_id = 8) const uint ROWS = 4;
+#include "lib/attention_rows.glsl"
 
 layout(std430, binding = 6) writeonly buffer Dq { uint dq_words[]; };
-
-#include "lib/attention_rows.glsl"
 
 void main() {
   if (GROUP_INDEX >= pc.count) return;
   const uint unit = GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
   if (unit >= pc.lines * pc.blocks) return;
-  const uint line = unit % pc.lines, b = line / pc.heads, h = line % pc.heads;
+  const uint line = unit % pc.lines, b = line / pc.heads, h = line % pc.heads, head = h / pc.group * pc.d;
   const uint first = (pc.blocks - 1u - unit / pc.lines) * ROWS;
   const uint mask = mask_at(b, h);
 
-  float q[ROWS][D], dy[ROWS][D], dq[ROWS][D];
-  vec2 stats[ROWS];
+  vec2 dq[ROWS * PAIRS], stats[ROWS];
+  uint query[ROWS], q_row[ROWS], dy_row[ROWS];
+  CLEAR_ROWS(dq)
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-    const uint i = min(first + r, pc.tq - 1u);
-    READ_ROW(q[r], q, pc.q_at + (b * pc.tq + i) * pc.q_row + h * D)
-    READ_ROW(dy[r], dy, ((b * pc.tq + i) * pc.heads + h) * D)
-    stats[r] = row_stats[line * pc.tq + i];
-    [[unroll]] for (uint d = 0; d < D; ++d) dq[r][d] = 0.0;
+    query[r] = min(first + r, pc.tq - 1u);
+    q_row[r] = pc.q_at + (b * pc.tq + query[r]) * pc.q_row + h * pc.d;
+    dy_row[r] = ((b * pc.tq + query[r]) * pc.heads + h) * pc.d;
+    stats[r] = row_stats[line * pc.tq + query[r]];
   }
 
-  const uint end = end_key(min(first + ROWS, pc.tq) - 1u), head = h / pc.group * D;
-  for (uint j = first_key(first); j < end; ++j) {
-    float k[D], v[D];
-    READ_ROW(k, k, pc.k_at + (b * pc.tk + j) * pc.k_row + head)
-    READ_ROW(v, v, pc.v_at + (b * pc.tk + j) * pc.v_row + head)
-    [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-      const uint i = min(first + r, pc.tq - 1u);
-      float product = 0.0, dp = 0.0;
-      [[unroll]] for (uint d = 0; d < D; ++d) product += q[r][d] * k[d];
-      [[unroll]] for (uint d = 0; d < D; ++d) dp += dy[r][d] * v[d];
-      const float p = sees(i, j) ? weight_of(masked(score_of(product), mask, i, j), stats[r].x) : 0.0;
-      const float ds = p == 0.0 ? 0.0 : p * (dp - stats[r].y) * score_slope(product);
-      [[unroll]] for (uint d = 0; d < D; ++d) dq[r][d] += ds * k[d];
+  const uint end = end_key(query[ROWS - 1u]);
+  for (uint j0 = first_key(first); j0 < end; j0 += COLUMNS) {
+    uint k_row[COLUMNS], v_row[COLUMNS];
+    [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+      const uint j = b * pc.tk + min(j0 + c, end - 1u);
+      k_row[c] = pc.k_at + j * pc.k_row + head;
+      v_row[c] = pc.v_at + j * pc.v_row + head;
     }
+    float s[ROWS][COLUMNS], dp[ROWS][COLUMNS];
+    ROW_PRODUCT(s, q, q_row, k, k_row)
+    ROW_PRODUCT(dp, dy, dy_row, v, v_row)
+    [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+      const uint from = first_key(query[r]), to = end_key(query[r]);
+      [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+        const uint j = j0 + c;
+        const bool seen = j >= from && j < to;
+        const float score = masked(score_of(s[r][c]), mask, query[r], min(j, end - 1u));
+        const float p = seen ? weight_of(score, stats[r].x) : 0.0;
+        s[r][c] = p == 0.0 ? 0.0 : p * (dp[r][c] - stats[r].y) * score_slope(s[r][c]);
+      }
+    }
+    ROW_SUM(dq, 1.0, s, k, k_row)
   }
 
-  [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-    const uint i = min(first + r, pc.tq - 1u);
-    WRITE_ROW(dq_words, pc.dq_at + (b * pc.tq + i) * pc.dq_row + h * D, dq[r], 1.0)
-  }
+  [[unroll]] for (uint r = 0; r < ROWS; ++r)
+    WRITE_ROW(dq_words, pc.dq_at + (b * pc.tq + query[r]) * pc.dq_row + h * pc.d, dq, r, 1.0)
 }

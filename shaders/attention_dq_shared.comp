@@ -13,9 +13,9 @@ void main() {
   if (group >= pc.count) return;
   const uint line = group % pc.lines, b = line / pc.heads, h = line % pc.heads;
   const uint row0 = (pc.blocks - 1u - group / pc.lines) * BR;
-  const uint rows = min(BR, pc.tq - row0), mask = mask_at(b, h), head = h / pc.group * D;
-  const Strip q = Strip(pc.q_at + (b * pc.tq + row0) * pc.q_row + h * D, pc.q_row, rows);
-  const Strip dy = Strip(((b * pc.tq + row0) * pc.heads + h) * D, pc.heads * D, rows);
+  const uint rows = min(BR, pc.tq - row0), mask = mask_at(b, h), head = h / pc.group * pc.d;
+  const Strip q = Strip(pc.q_at + (b * pc.tq + row0) * pc.q_row + h * pc.d, pc.q_row, rows);
+  const Strip dy = Strip(((b * pc.tq + row0) * pc.heads + h) * pc.d, pc.heads * pc.d, rows);
 
   float sums[TM][TD];
   vec2 stats[TM];
@@ -45,6 +45,6 @@ void main() {
     STORE_WEIGHTS(s)
     TILE_SUM(sums, IS_K, k)
   }
-  const Strip dq = Strip(pc.dq_at + (b * pc.tq + row0) * pc.dq_row + h * D, pc.dq_row, rows);
+  const Strip dq = Strip(pc.dq_at + (b * pc.tq + row0) * pc.dq_row + h * pc.d, pc.dq_row, rows);
   WRITE_TILE(dq_words, sums, dq, 1.0)
 }

@@ -1,64 +1,73 @@
 #version 450
-// For software drivers: each invocation keeps ROWS queries and their sums in registers and reads every key and value
-// itself, ROWS multiply-adds a load; nothing is shared, nothing waits. Neighbouring invocations take the same queries
-// of neighbouring heads, so that they sweep over equally many keys. Past the last query rows are clamped: they compute
-// its numbers again and write the same bits.
+// For software drivers: each invocation makes ROWS queries of one head by itself; nothing is shared, nothing waits.
+// Neighbouring invocations take the same queries of neighbouring heads, so that they sweep over equally many keys.
 #extension GL_GOOGLE_include_directive : require
 #include "lib/attention.glsl"
+#include "lib/attention_rows.glsl"
 #include "lib/math.glsl"
-
-layout(constant_id = 8) const uint ROWS = 4;
 
 layout(std430, binding = 4) writeonly buffer O { uint o_words[]; };
 layout(std430, binding = 5) writeonly buffer Lse { float lse[]; };
 layout(std430, binding = 6) writeonly buffer Entropy { float entropy[]; };
 
-#include "lib/attention_rows.glsl"
-
 void main() {
   if (GROUP_INDEX >= pc.count) return;
   const uint unit = GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
   if (unit >= pc.lines * pc.blocks) return;
-  const uint line = unit % pc.lines, b = line / pc.heads, h = line % pc.heads;
+  const uint line = unit % pc.lines, b = line / pc.heads, h = line % pc.heads, head = h / pc.group * pc.d;
   const uint first = (pc.blocks - 1u - unit / pc.lines) * ROWS;  // the longest causal sweeps start first
   const uint mask = mask_at(b, h);
 
-  float q[ROWS][D], sums[ROWS][D], most[ROWS], total[ROWS], weighted[ROWS];
+  vec2 sums[ROWS * PAIRS];
+  float most[ROWS], total[ROWS], weighted[ROWS];
+  uint query[ROWS], q_row[ROWS];
+  CLEAR_ROWS(sums)
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-    const uint i = min(first + r, pc.tq - 1u);
-    READ_ROW(q[r], q, pc.q_at + (b * pc.tq + i) * pc.q_row + h * D)
-    [[unroll]] for (uint d = 0; d < D; ++d) sums[r][d] = 0.0;
+    query[r] = min(first + r, pc.tq - 1u);
+    q_row[r] = pc.q_at + (b * pc.tq + query[r]) * pc.q_row + h * pc.d;
     most[r] = LOWEST;
     total[r] = weighted[r] = 0.0;
   }
 
-  const uint end = end_key(min(first + ROWS, pc.tq) - 1u), head = h / pc.group * D;
-  for (uint j = first_key(first); j < end; ++j) {
-    float x[D], p[ROWS], shrink[ROWS];
-    READ_ROW(x, k, pc.k_at + (b * pc.tk + j) * pc.k_row + head)
+  const uint end = end_key(query[ROWS - 1u]);
+  for (uint j0 = first_key(first); j0 < end; j0 += COLUMNS) {
+    uint k_row[COLUMNS], v_row[COLUMNS];
+    [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+      const uint j = b * pc.tk + min(j0 + c, end - 1u);
+      k_row[c] = pc.k_at + j * pc.k_row + head;
+      v_row[c] = pc.v_at + j * pc.v_row + head;
+    }
+    float s[ROWS][COLUMNS], shrink[ROWS];
+    ROW_PRODUCT(s, q, q_row, k, k_row)
     [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-      const uint i = min(first + r, pc.tq - 1u);
-      float product = 0.0;
-      [[unroll]] for (uint d = 0; d < D; ++d) product += q[r][d] * x[d];
-      const float s = sees(i, j) ? masked(score_of(product), mask, i, j) : LOWEST;
-      const float now = greater(most[r], s), base = max_or_0(now);
-      p[r] = exp_below(s, base);
+      const uint from = first_key(query[r]), to = end_key(query[r]);
+      float now = most[r];
+      [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+        const uint j = j0 + c;
+        s[r][c] = j >= from && j < to ? masked(score_of(s[r][c]), mask, query[r], min(j, end - 1u)) : LOWEST;
+        now = greater(now, s[r][c]);
+      }
+      const float base = max_or_0(now);
       shrink[r] = exp_below(most[r], base);
       most[r] = now;
-      total[r] = total[r] * shrink[r] + p[r];
-      if (ENTROPY) weighted[r] = weighted[r] * shrink[r] + (p[r] == 0.0 ? 0.0 : p[r] * s);
+      total[r] *= shrink[r];
+      weighted[r] *= shrink[r];
+      [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
+        const float p = exp_below(s[r][c], base);
+        total[r] += p;
+        if (ENTROPY) weighted[r] += p == 0.0 ? 0.0 : p * s[r][c];
+        s[r][c] = p;
+      }
     }
-    READ_ROW(x, v, pc.v_at + (b * pc.tk + j) * pc.v_row + head)
-    [[unroll]] for (uint r = 0; r < ROWS; ++r)
-      [[unroll]] for (uint d = 0; d < D; ++d) sums[r][d] = sums[r][d] * shrink[r] + p[r] * x[d];
+    ROW_SUM(sums, shrink[r], s, v, v_row)
   }
 
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-    const uint i = min(first + r, pc.tq - 1u), at = line * pc.tq + i;
+    const uint at = line * pc.tq + query[r];
     const float scale = inverse(total[r]);
     const float log_sum = total[r] == 0.0 ? LOWEST : most[r] + log_safe(total[r]);
     lse[at] = log_sum;
     if (ENTROPY) entropy[at] = total[r] == 0.0 ? 0.0 : log_sum - weighted[r] * scale;
-    WRITE_ROW(o_words, ((b * pc.tq + i) * pc.heads + h) * D, sums[r], scale)
+    WRITE_ROW(o_words, ((b * pc.tq + query[r]) * pc.heads + h) * pc.d, sums, r, scale)
   }
 }

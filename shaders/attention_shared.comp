@@ -25,8 +25,8 @@ void main() {
   if (group >= pc.count) return;
   const uint line = group % pc.lines, b = line / pc.heads, h = line % pc.heads;
   const uint row0 = (pc.blocks - 1u - group / pc.lines) * BR;  // the longest causal sweeps start first
-  const uint rows = min(BR, pc.tq - row0), mask = mask_at(b, h), head = h / pc.group * D;
-  const Strip q = Strip(pc.q_at + (b * pc.tq + row0) * pc.q_row + h * D, pc.q_row, rows);
+  const uint rows = min(BR, pc.tq - row0), mask = mask_at(b, h), head = h / pc.group * pc.d;
+  const Strip q = Strip(pc.q_at + (b * pc.tq + row0) * pc.q_row + h * pc.d, pc.q_row, rows);
 
   float sums[TM][TD], most[TM], total[TM], weighted[TM];
   [[unroll]] for (uint i = 0; i < TM; ++i) {
@@ -97,6 +97,6 @@ void main() {
       }
     }
   }
-  const Strip o = Strip(((b * pc.tq + row0) * pc.heads + h) * D, pc.heads * D, rows);
+  const Strip o = Strip(((b * pc.tq + row0) * pc.heads + h) * pc.d, pc.heads * pc.d, rows);
   WRITE_TILE(o_words, sums, o, inverse(total[i]))
 }

@@ -25,12 +25,14 @@ namespace attn::cpu::HWY_NAMESPACE {
 
 template <Activation A, class T>
 struct Activated {
+  static constexpr bool kCoarse = !std::is_same_v<T, float>;
+
   static void finish(const Finish& f, const float* c, void* z, const void* residual, void* y, int64_t n) {
     const bool y_wide = f.y == DType::f32, residual_wide = f.residual == DType::f32;
     walk(n, [&](auto get, auto put) HWY_ATTR {
       VF v = get(c);
       if (z) put(v, static_cast<T*>(z));
-      v = activate<A>(v);
+      v = activate<A, kCoarse>(v);
       if (residual)
         v = hn::Add(v, residual_wide ? get(static_cast<const float*>(residual))
                                      : get(static_cast<const T*>(residual)));
@@ -41,20 +43,32 @@ struct Activated {
     });
   }
 
+  // Some rows side by side, so that the sums are loaded and stored once for all of them.
+  template <int64_t kRows>
+  static HWY_INLINE void slope_rows(const Slope& f, const void* dy, const void* z, void* dz, float* sums,
+                                    int64_t at, int64_t columns) {
+    const bool wide_dy = f.dy == DType::f32, wide_dz = f.dz == DType::f32;
+    walk(columns, [&](auto get, auto put) HWY_ATTR {
+      VF sum = sums ? get(sums) : hn::Zero(F32());
+      HWY_UNROLL(4)
+      for (int64_t r = 0; r < kRows; ++r) {
+        const int64_t row = at + r * columns;
+        VF g = wide_dy ? get(static_cast<const float*>(dy) + row) : get(static_cast<const T*>(dy) + row);
+        if constexpr (A != Activation::none)
+          g = hn::Mul(g, slope_of<A, kCoarse>(get(static_cast<const T*>(z) + row)));
+        if (dz && wide_dz) put(g, static_cast<float*>(dz) + row);
+        if (dz && !wide_dz) put(g, static_cast<T*>(dz) + row);
+        sum = hn::Add(sum, g);
+      }
+      if (sums) put(sum, sums);
+    });
+  }
+
   static void slope(const Slope& f, const void* dy, const void* z, void* dz, float* sums, int64_t rows,
                     int64_t columns) {
-    const bool wide_dy = f.dy == DType::f32, wide_dz = f.dz == DType::f32;
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t at = r * columns;
-      const T* const zs = static_cast<const T*>(z) + (z ? at : 0);
-      walk(columns, [&](auto get, auto put) HWY_ATTR {
-        VF g = wide_dy ? get(static_cast<const float*>(dy) + at) : get(static_cast<const T*>(dy) + at);
-        if constexpr (A != Activation::none) g = hn::Mul(g, slope_of<A>(get(zs)));
-        if (dz && wide_dz) put(g, static_cast<float*>(dz) + at);
-        if (dz && !wide_dz) put(g, static_cast<T*>(dz) + at);
-        if (sums) put(hn::Add(get(sums), g), sums);
-      });
-    }
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) slope_rows<4>(f, dy, z, dz, sums, r * columns, columns);
+    for (; r < rows; ++r) slope_rows<1>(f, dy, z, dz, sums, r * columns, columns);
   }
 };
 

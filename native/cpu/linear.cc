@@ -40,7 +40,8 @@ class Forward {
   explicit Forward(const Linear& p)
       : p_(p),
         as_(multiplied_as(p.in)),
-        blocks_(cut_rows(p.rows, kBlockRows, kGrain / std::max<int64_t>(1, p.outer * p.inner) + 1)),
+        most_(block_rows(as_, p.outer + p.inner)),
+        blocks_(cut_rows(p.rows, most_, kGrain / std::max<int64_t>(1, p.outer * p.inner) + 1)),
         bias_as_(p.bias_dtype == as_ ? as_ : DType::f32),
         finishes_(p.activation != Activation::none || p.residual || p.out == DType::f16 ||
                   (p.out != as_ && p.out != DType::f32)),
@@ -59,7 +60,7 @@ class Forward {
                               worth_packing_weight(p.rows)};
         }) {
     const size_t outer = static_cast<size_t>(p.outer), inner = static_cast<size_t>(p.inner);
-    const size_t rows = static_cast<size_t>(std::min(p.rows, kBlockRows));
+    const size_t rows = static_cast<size_t>(std::min(p.rows, most_));
     if (as_ != p.in) weight_ = parts_.add(outer * inner * 4);
     if (p.bias && bias_as_ != p.bias_dtype) bias_ = parts_.add(outer * 4);
     if (worth_packing_weight(p.rows)) {
@@ -128,11 +129,11 @@ class Forward {
            in_place_ ? nullptr : z, residual, y, b.rows * p_.outer);
   }
 
-  static constexpr int64_t kBlockRows = 128;
   static constexpr int64_t kGrain = 1 << 19;  // multiply-adds that are worth a thread
 
   Linear p_;
-  DType as_;  // what oneDNN multiplies
+  DType as_;      // what oneDNN multiplies
+  int64_t most_;  // rows of a block
   std::vector<std::vector<Block>> blocks_;
   DType bias_as_;
   bool finishes_;  // the product is not y yet

@@ -48,7 +48,7 @@ void add_up(const std::vector<const float*>& lists, DType dtype, void* out, int6
         alignas(64) float sum[kChunk];
         for (int64_t first = begin; first < end; first += kChunk) {
           const int64_t count = std::min(kChunk, end - first);
-          std::copy_n(lists[0] + first, count, sum);
+          std::copy_n(lists[0] + first, count, sum);  // may be `out`
           for (size_t l = 1; l < lists.size(); ++l)
             for (int64_t i = 0; i < count; ++i) sum[i] += lists[l][first + i];
           if (dtype == DType::f32)
@@ -67,7 +67,8 @@ class Backward {
         as_(multiplied_as(p.in)),
         makes_dz_(p.activation != Activation::none || p.dy != as_),
         narrows_dx_(p.in != as_),
-        blocks_(cut_rows(p.rows, kBlockRows, kGrain / std::max<int64_t>(1, p.outer * p.inner) + 1)) {
+        most_(block_rows(as_, p.outer + p.inner)),
+        blocks_(cut_rows(p.rows, most_, kGrain / std::max<int64_t>(1, p.outer * p.inner) + 1)) {
     if (p.input)
       input_ = std::make_unique<BlockProducts>(blocks_, [&](int64_t rows) {
         return BlockProblem{rows,
@@ -88,7 +89,7 @@ class Backward {
                             DType::f32, true,    false, DType::f32, false};
       });
     const auto bytes = [](int64_t elements, DType t) { return static_cast<size_t>(elements) * size_of(t); };
-    const int64_t rows = std::min(p.rows, kBlockRows);
+    const int64_t rows = std::min(p.rows, most_);
     if (as_ != p.in && p.input) wide_weight_ = parts_.add(bytes(p.outer * p.inner, DType::f32));
     if (p.input && worth_packing_weight(p.rows)) {
       packing_ = std::make_unique<Packing>(p.outer, p.inner, false, as_, input_->any());
@@ -121,18 +122,19 @@ class Backward {
     parallel_for(static_cast<int64_t>(blocks_.size()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const Own& own = own_[static_cast<size_t>(t)];
-        if (p_.weight) std::memset(base + own.weight, 0, static_cast<size_t>(p_.outer * p_.inner) * 4);
+        if (p_.weight) std::memset(share(o, base, t), 0, static_cast<size_t>(p_.outer * p_.inner) * 4);
         if (p_.bias) std::memset(base + own.bias, 0, static_cast<size_t>(p_.outer) * 4);
         for (const Block& b : blocks_[static_cast<size_t>(t)])
           block(o, static_cast<size_t>(t), b, weight, base);
       }
     });
     std::vector<const float*> weights, biases;
-    for (const Own& own : own_) {
-      weights.push_back(reinterpret_cast<const float*>(base + own.weight));
-      biases.push_back(reinterpret_cast<const float*>(base + own.bias));
+    for (size_t t = 0; t < own_.size(); ++t) {
+      weights.push_back(share(o, base, static_cast<int64_t>(t)));
+      biases.push_back(reinterpret_cast<const float*>(base + own_[t].bias));
     }
-    if (p_.weight) add_up(weights, p_.weight_dtype, o.out[1], p_.outer * p_.inner);
+    const bool there = p_.weight_dtype == DType::f32 && weights.size() == 1;
+    if (p_.weight && !there) add_up(weights, p_.weight_dtype, o.out[1], p_.outer * p_.inner);
     if (p_.bias) add_up(biases, p_.bias_dtype, o.out[2], p_.outer);
   }
 
@@ -141,6 +143,12 @@ class Backward {
   struct Own {
     size_t dz, x, dx, weight, bias, scratch;
   };
+
+  // Where a thread gathers its share of dW: the first where it belongs, if that is fp32.
+  float* share(const Operands& o, char* base, int64_t t) const {
+    if (t == 0 && p_.weight_dtype == DType::f32) return static_cast<float*>(o.out[1]);
+    return reinterpret_cast<float*>(base + own_[static_cast<size_t>(t)].weight);
+  }
 
   void block(const Operands& o, size_t t, const Block& b, const void* weight, char* base) {
     const Own& own = own_[t];
@@ -168,16 +176,16 @@ class Backward {
       halves_to_float(p_.in, x, reinterpret_cast<float*>(base + own.x), b.rows * p_.inner);
       x = base + own.x;
     }
-    weight_->call(t, b.rows).run({dz, x, base + own.weight, base + own.scratch});
+    weight_->call(t, b.rows).run({dz, x, share(o, base, static_cast<int64_t>(t)), base + own.scratch});
   }
 
-  static constexpr int64_t kBlockRows = 256;
   static constexpr int64_t kGrain = 1 << 18;  // multiply-adds of each product that are worth a thread
 
   Gradients p_;
   DType as_;         // what oneDNN multiplies
   bool makes_dz_;    // dz is not dy
   bool narrows_dx_;  // dx comes in fp32
+  int64_t most_;     // rows of a block
   std::vector<std::vector<Block>> blocks_;
   std::unique_ptr<BlockProducts> input_, weight_;
   std::unique_ptr<Packing> packing_;

@@ -1,7 +1,7 @@
 // What the attention kernels share: O[i] = sum_j softmax_j(score(q_i, k_j) + mask) v_j for each batch entry and head,
 // one sweep over the keys with a running maximum (Dao 2023, arXiv:2307.08691), and its gradients from the saved
-// log-sum-exp. Operands are [batch, time, heads, D] inside rows that may hold more: element d of head h at time t of
-// batch entry b is at `at + (b * times + t) * row + h * D + d`.
+// log-sum-exp. Operands are [batch, time, heads, d] inside rows that may hold more: the elements of head h at time t of
+// batch entry b are at `at + (b * times + t) * row + h * d`, and on.
 #ifndef ATTN_ATTENTION
 #define ATTN_ATTENTION
 #include "lib/head.glsl"
@@ -10,17 +10,16 @@
 
 layout(constant_id = 1) const int DTYPE = 0;   // of q, k, v, dy
 layout(constant_id = 2) const int OUT = 0;     // of o, dq, dk, dv
-layout(constant_id = 3) const uint D = 64;     // elements of a head
-layout(constant_id = 4) const int MASK = 0;    // none, bools that keep, floats that are added
-layout(constant_id = 5) const int SCORE = 0;
-layout(constant_id = 6) const bool ENTROPY = false;
-layout(constant_id = 7) const bool VECTORS = false;  // D is a multiple of four: elements are read 8 or 16 bytes at a time
+layout(constant_id = 3) const int MASK = 0;    // none, bools that keep, floats that are added
+layout(constant_id = 4) const int SCORE = 0;
+layout(constant_id = 5) const bool ENTROPY = false;
+layout(constant_id = 6) const bool VECTORS = false;  // d is a multiple of four: elements are read 8 or 16 bytes at a time
 
 // Filled by src/ops/attention.gpu.ts. `blocks` of rows (queries, or keys) for each of `lines` heads of the batch; a
 // key/value head serves `group` query heads. Mask steps are in elements, 0 along stretched dimensions.
-PUSH(uint blocks; uint lines; uint tq; uint tk; uint heads; uint group; uint causal; uint window; float scale; uint mask_steps[4];
-     uint q_at; uint q_row; uint k_at; uint k_row; uint v_at; uint v_row; uint dq_at; uint dq_row; uint dk_at;
-     uint dk_row; uint dv_at; uint dv_row;);
+PUSH(uint blocks; uint lines; uint tq; uint tk; uint heads; uint group; uint d; uint causal; uint window; float scale;
+     uint mask_steps[4]; uint q_at; uint q_row; uint k_at; uint k_row; uint v_at; uint v_row; uint dq_at; uint dq_row;
+     uint dk_at; uint dk_row; uint dv_at; uint dv_row;);
 
 #include "lib/attention_score.glsl"
 

@@ -8,14 +8,14 @@
 #ifndef ATTN_ATTENTION_TILES
 #define ATTN_ATTENTION_TILES
 
-layout(constant_id = 8) const uint BR = 64;     // rows of a tile: a multiple of 32
-layout(constant_id = 9) const uint DEPTH = 32;  // elements of a slice: a multiple of 4
-layout(constant_id = 10) const uint SLICE = 32;  // columns of a slice: a divisor of BC, a multiple of 4
-layout(constant_id = 11) const uint TM = 4;      // rows of a thread: a multiple of 4
-layout(constant_id = 12) const uint TD = 4;      // elements of a head that a thread sums: 16 TD >= D, even for halves
-layout(constant_id = 13) const uint RUN = 4;     // neighbours among them: 4, 2 or 1
-layout(constant_id = 14) const uint LEFT = 4096;   // floats: (BR + BC) DEPTH for slices, BR BC for weights
-layout(constant_id = 15) const uint RIGHT = 2048;  // floats: SLICE 16 TD for slices, 16 BR for a row's statistics
+layout(constant_id = 7) const uint BR = 64;     // rows of a tile: a multiple of 32
+layout(constant_id = 8) const uint DEPTH = 32;  // elements of a slice: a multiple of 4
+layout(constant_id = 9) const uint SLICE = 32;  // columns of a slice: a divisor of BC, a multiple of 4
+layout(constant_id = 10) const uint TM = 4;      // rows of a thread: a multiple of 4
+layout(constant_id = 11) const uint TD = 4;      // elements of a head that a thread sums: 16 TD >= pc.d, even for halves
+layout(constant_id = 12) const uint RUN = 4;     // neighbours among them: 4, 2 or 1
+layout(constant_id = 13) const uint LEFT = 4096;   // floats: (BR + BC) DEPTH for slices, BR BC for weights
+layout(constant_id = 14) const uint RIGHT = 2048;  // floats: SLICE 16 TD for slices, 16 BR for a row's statistics
 
 const uint BC = 64u, TN = 4u;
 
@@ -52,7 +52,7 @@ uint swizzled(uint quad, uint depth) { return (quad ^ (depth / 4u % 8u)) * 4u; }
 void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
   for (uint t = gl_LocalInvocationID.x; t < rows * DEPTH / 4u; t += gl_WorkGroupSize.x) {
     const uint d = t % (DEPTH / 4u) * 4u, r = t / (DEPTH / 4u);
-    const vec4 x = fetch(what, s.at + r * s.step + d0 + d, r < s.count ? below(d0 + d, D) : 0u);
+    const vec4 x = fetch(what, s.at + r * s.step + d0 + d, r < s.count ? below(d0 + d, pc.d) : 0u);
     [[unroll]] for (uint c = 0; c < 4u; ++c) left[to + (d + c) * rows + swizzled(r / 4u, d) + r % 4u] = x[c];
   }
 }
@@ -61,7 +61,7 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
   {                                                                                                     \
     [[unroll]] for (uint i = 0; i < TM; ++i)                                                            \
       [[unroll]] for (uint j = 0; j < TN; ++j) acc[i][j] = 0.0;                                         \
-    for (uint d0 = 0; d0 < D; d0 += DEPTH) {                                                            \
+    for (uint d0 = 0; d0 < pc.d; d0 += DEPTH) {                                                            \
       barrier();                                                                                        \
       load_slice(X, x_strip, BR, d0, 0u);                                                               \
       load_slice(Y, y_strip, BC, d0, BR * DEPTH);                                                       \
@@ -92,7 +92,7 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
     for (uint t = gl_LocalInvocationID.x; t < SLICE * TD * 4u; t += gl_WorkGroupSize.x) {               \
       const uint d = t % (TD * 4u) * 4u, c = t / (TD * 4u);                                             \
       const vec4 z = fetch(Z, z_strip.at + (c0 + c) * z_strip.step + d,                                 \
-                           c0 + c < z_strip.count ? below(d, D) : 0u);                                  \
+                           c0 + c < z_strip.count ? below(d, pc.d) : 0u);                                  \
       [[unroll]] for (uint n = 0; n < 4u; ++n) right[c * TD * 16u + d + n] = z[n];                      \
     }                                                                                                   \
     barrier();                                                                                          \
@@ -118,7 +118,7 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
         const uint d = element_of(n / RUN) + n % RUN;                                                   \
         uint word = float_to_bits(sums[i][n] * factor, OUT);                                            \
         if (per == 2u) word |= float_to_bits(sums[i][n + 1u] * factor, OUT) << 16;                      \
-        if (d < D) words[(to.at + row_of(i) * to.step + d) / per] = word;                               \
+        if (d < pc.d) words[(to.at + row_of(i) * to.step + d) / per] = word;                               \
       }                                                                                                 \
     }                                                                                                   \
   }

@@ -7,17 +7,28 @@ import { isFloat } from '../tensor/dtype.js';
 import type { Shape } from '../tensor/shape.js';
 import { setReshapeObserver, type Tensor } from '../tensor/tensor.js';
 import { watch } from './anomaly.js';
-import { GraphEdge, GraphNode, Held, holdEdge } from './graph.js';
+import { edgeOf, GraphEdge, GraphNode, Held, holdEdge } from './graph.js';
 import { differentiating, modes, recording } from './modes.js';
 
 const F = exported as unknown as OpTable;
+
+/** The output of a node that makes it again when it is asked for. */
+class Recipe {
+  constructor(readonly maker: OpNode) {}
+  unchanged(): Tensor {
+    return this.maker.again();
+  }
+  release(): void {}
+}
 
 class OpNode extends GraphNode {
   readonly edges: readonly (GraphEdge | undefined)[];
   readonly name: string;
   override readonly accumulates: readonly number[];
-  #inputs: (Held | undefined)[];
+  #inputs: (Held | Recipe | undefined)[];
   #outputs: (Held | undefined)[];
+  /** The first output, made again. */
+  #again: Held | undefined;
 
   constructor(
     readonly op: Op,
@@ -30,7 +41,9 @@ class OpNode extends GraphNode {
     this.accumulates = op.accumulates ?? [];
     this.edges = inputs.map(holdEdge);
     const { saves } = op;
-    this.#inputs = inputs.map((t, i) => (saves?.inputs?.includes(i) ? new Held(t) : undefined));
+    this.#inputs = inputs.map((t, i) =>
+      saves?.inputs?.includes(i) ? (recipeOf(t) ?? new Held(t)) : undefined,
+    );
     this.#outputs = outputs.map((t, i) => (saves?.outputs?.includes(i) ? new Held(t) : undefined));
   }
 
@@ -38,7 +51,7 @@ class OpNode extends GraphNode {
     grads: readonly (Tensor | undefined)[],
     pending: readonly (Tensor | undefined)[],
   ): readonly (Value | null)[] {
-    const { op, problem } = this;
+    const { op } = this;
     if (!op.backward)
       throw new GradError(`${op.name} has no gradient`, {
         op: op.name,
@@ -50,19 +63,41 @@ class OpNode extends GraphNode {
       grads,
       pending,
       needs: this.edges.map((e) => e !== undefined),
+      ...this.#saved(),
+    });
+  }
+
+  /** The first output, computed from what is saved: once, for all whose gradient reads it. */
+  again(): Tensor {
+    this.#again ??= new Held(this.op.recompute!.run(this.#saved()) as Tensor);
+    return this.#again.tensor();
+  }
+
+  #saved() {
+    const { op, problem } = this;
+    return {
       inputs: this.#inputs.map((held) => held?.unchanged(op.name)),
       outputs: this.#outputs.map((held) => held?.unchanged(op.name)),
       attrs: problem.attrs as object,
       problem: problem as Problem<object>,
       F,
-    });
+    };
   }
 
   free(): void {
-    for (const held of [...this.#inputs, ...this.#outputs]) held?.release();
+    for (const held of [...this.#inputs, ...this.#outputs, this.#again]) held?.release();
     this.#inputs = [];
     this.#outputs = [];
+    this.#again = undefined;
   }
+}
+
+/** How to make a tensor again instead of keeping it: its edge holds the node that knows. */
+function recipeOf(tensor: Tensor): Recipe | undefined {
+  const edge = edgeOf(tensor);
+  if (edge?.output !== 0 || !(edge.node instanceof OpNode)) return undefined;
+  const { op, problem } = edge.node;
+  return op.recompute?.can(problem as Problem<object>) ? new Recipe(edge.node) : undefined;
 }
 
 class ReshapeNode extends GraphNode {

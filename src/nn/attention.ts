@@ -1,6 +1,7 @@
 /** Multi-head self-attention (Vaswani et al., 2017), with grouped keys and values (Ainslie et al., EMNLP 2023). */
 import { concat, packedAttention, rmsNorm, rope, slice } from '../ops/index.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
+import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { checkProbability, checkSizes } from './check.js';
@@ -84,12 +85,14 @@ export class SelfAttention extends Module {
       });
     const [batch, length] = x.shape as [number, number, number];
     const all = heads + 2 * kvHeads;
-    let qkv = this.qkv.forward(x).reshape([batch, length, all, dim / heads]);
-    if (this.qNorm) qkv = this.#normalised(qkv);
-    if (table) qkv = rope(qkv, table, undefined, { heads: heads + kvHeads });
-    const keys = mask?.rank === 2 ? mask.reshape([batch, 1, 1, length]) : mask;
-    const o = packedAttention(qkv, keys, { heads, kvHeads, causal, window });
-    return residualOf(this, this.out, o.reshape([batch, length, dim]), residual);
+    return scope(() => {
+      let qkv = this.qkv.forward(x).reshape([batch, length, all, dim / heads]);
+      if (this.qNorm) qkv = this.#normalised(qkv);
+      if (table) qkv = rope(qkv, table, undefined, { heads: heads + kvHeads });
+      const keys = mask?.rank === 2 ? mask.reshape([batch, 1, 1, length]) : mask;
+      const o = packedAttention(qkv, keys, { heads, kvHeads, causal, window });
+      return residualOf(this, this.out, o.reshape([batch, length, dim]), residual);
+    });
   }
 
   #normalised(qkv: Tensor): Tensor {

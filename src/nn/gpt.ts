@@ -1,7 +1,7 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
 import { add, crossEntropy, ropeTable, slice } from '../ops/index.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
-import { keep } from '../tensor/scope.js';
+import { keep, scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { SelfAttention, type SelfAttentionCall } from './attention.js';
@@ -73,8 +73,10 @@ export class Block extends Module {
 
   forward(x: Tensor, call: Omit<SelfAttentionCall, 'residual'> = {}): Tensor {
     const outDtype = productDType();
-    const y = this.attention.forward(this.norm1.forward(x, { outDtype }), { ...call, residual: x });
-    return this.mlp.forward(this.norm2.forward(y, { outDtype }), { residual: y });
+    return scope(() => {
+      const y = this.attention.forward(this.norm1.forward(x, { outDtype }), { ...call, residual: x });
+      return this.mlp.forward(this.norm2.forward(y, { outDtype }), { residual: y });
+    });
   }
 }
 
@@ -109,12 +111,18 @@ export class GPT extends Module {
 
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */
   forward(ids: Tensor, { mask }: ForwardOptions = {}): Tensor {
-    const { config, positions: learned } = this;
+    const { config } = this;
     if (ids.rank !== 2 || ids.dtype !== 'int32' || ids.shape[1]! > config.length)
       throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}`, {
         op: 'GPT',
         hint: `int32 [batch, length], length up to ${config.length}`,
       });
+    return scope(() => this.#logits(ids, mask));
+  }
+
+  /** Layers run in scopes of their own: what no gradient reads ends with the layer, not with the step. */
+  #logits(ids: Tensor, mask: Tensor | undefined): Tensor {
+    const { config, positions: learned } = this;
     const length = ids.shape[1]!;
     let x = this.tokens.forward(ids);
     const added = learned?.weight ?? (config.positions === 'sinusoidal' ? this.#table! : undefined);
@@ -128,7 +136,7 @@ export class GPT extends Module {
 
   /** Mean cross-entropy of the logits at `ids` against `labels`, int32 [batch, length]: a scalar. */
   loss(ids: Tensor, labels: Tensor, { mask, ...options }: LossOptions = {}): Tensor {
-    return crossEntropy(this.forward(ids, { mask }), labels, options);
+    return scope(() => crossEntropy(this.forward(ids, { mask }), labels, options));
   }
 
   /** `ids` [batch, length] and the tokens that follow: int32 [batch, length + tokens]. */

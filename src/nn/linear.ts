@@ -4,6 +4,7 @@ import type { Activation } from '../ops/activations.js';
 import { add, linear, swiglu } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { DType } from '../tensor/dtype.js';
+import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { checkProbability, checkSizes } from './check.js';
 import { dropoutOf } from './dropout.js';
@@ -113,9 +114,11 @@ export class MLP extends Module {
 
   /** @param residual added to the result */
   forward(x: Tensor, { residual }: { residual?: Tensor } = {}): Tensor {
-    const h =
-      this.kind === 'swiglu' ? swiglu(this.up.forward(x)) : this.up.forward(x, { activation: this.kind });
-    return residualOf(this, this.down, h, residual);
+    return scope(() => {
+      const h =
+        this.kind === 'swiglu' ? swiglu(this.up.forward(x)) : this.up.forward(x, { activation: this.kind });
+      return residualOf(this, this.down, h, residual);
+    });
   }
 }
 

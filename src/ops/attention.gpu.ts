@@ -15,7 +15,7 @@ import {
   walkForward,
 } from './attention.walk.js';
 import type { GpuVariant, Problem } from './contract.js';
-import { narrow, overBinding, overTurns } from './launch.js';
+import { MOST_TURNS, narrow, overBinding, overTurns } from './launch.js';
 
 type AttentionProblem = Problem<AttentionAttrs>;
 
@@ -28,7 +28,7 @@ interface Tier {
   size: number;
   rows: number;
   blocks: number;
-  /** Specialisation constants from 8 on. */
+  /** Specialisation constants from 7 on. */
   spec: readonly number[];
 }
 
@@ -96,7 +96,6 @@ function launch(
         size,
         dtypeCode[dtype],
         ragged(problem, w) ? dtypeCode.float32 : dtypeCode[dtype],
-        w.D,
         w.mask ? (w.mask.kind === 'bool' ? 1 : 2) : 0,
         scores.indexOf(w.score),
         Number(kernel === 'forward' && problem.attrs.entropy),
@@ -110,6 +109,7 @@ function launch(
         w.Tk,
         w.Hq,
         w.Hq / w.Hkv,
+        w.D,
         Number(w.causal),
         Math.min(w.window, w.Tq + w.Tk + 1),
         floatBits(w.scale),
@@ -202,25 +202,21 @@ function refusal(problem: AttentionProblem, w: AttentionWalk, caps: Caps): strin
 /** Columns that one block of `rows` rows may see: keys of queries, or queries of keys. */
 function columnsOf(w: AttentionWalk, kernel: Kernel, rows: number): number {
   const all = kernel === 'dkv' ? w.Tq : w.Tk;
-  const seen = w.window === 0 ? all : Math.min(all, (w.causal ? 1 : 2) * w.window + rows);
-  return seen * (kernel === 'dkv' ? w.Hq / w.Hkv : 1);
+  return w.window === 0 ? all : Math.min(all, (w.causal ? 1 : 2) * w.window + rows);
 }
 
-/** The variants of a tier. `turns` of the loops for so many columns; `refuses` what else it cannot do. */
+/** The variants of a tier. `turns` its loops take; `refuses` what else it cannot do. */
 function variantsOf(
   tier: Pick<GpuVariant<AttentionAttrs>, 'name' | 'prefers'>,
   tierOf: TierOf,
-  turns: (columns: number, w: AttentionWalk, tier: Tier) => number,
+  turns: (w: AttentionWalk, kernel: Kernel, tier: Tier) => number,
   refuses: (w: AttentionWalk, half: boolean, caps: Caps) => string | null,
 ): [forward: GpuVariant<AttentionAttrs>, backward: GpuVariant<AttentionAttrs>] {
   const admits = (problem: AttentionProblem, w: AttentionWalk, kernels: readonly Kernel[], caps: Caps) => {
     const half = isHalf(problem);
     const why = refusal(problem, w, caps) ?? refuses(w, half, caps);
     if (why) return why;
-    const most = kernels.map((kernel) => {
-      const chosen = tierOf(kernel, w, half, caps);
-      return turns(columnsOf(w, kernel, chosen.rows), w, chosen);
-    });
+    const most = kernels.map((kernel) => turns(w, kernel, tierOf(kernel, w, half, caps)));
     return overTurns(Math.max(...most), caps);
   };
   return [
@@ -266,13 +262,14 @@ const MOST_SHARED_D = 128;
 const [shared, sharedBackward] = variantsOf(
   { name: 'shared', prefers: (_, caps) => caps.type !== 'cpu' },
   sharedTier,
-  (columns, { D }, { size, rows, spec }) => {
+  (w, kernel, { size, rows, spec }) => {
     const [, depth, slice, , perThread] = spec as [number, number, number, number, number];
     const loads =
       Math.ceil((depth * (rows + COLUMNS)) / 4 / size) + Math.ceil((slice * perThread * 4) / size);
-    const products = 2 * Math.ceil(D / depth) * (loads + depth / 4 + 1);
+    const products = 2 * Math.ceil(w.D / depth) * (loads + depth / 4 + 1);
     const sums = 2 * Math.ceil(COLUMNS / slice) * (loads + slice / 4 + 1);
-    return Math.ceil(columns / COLUMNS + 1) * (products + sums + 1);
+    const groups = kernel === 'dkv' ? w.Hq / w.Hkv : 1;
+    return groups * Math.ceil(columnsOf(w, kernel, rows) / COLUMNS + 1) * (products + sums + 1);
   },
   (w, half, caps) => {
     if (w.D > MOST_SHARED_D) return `heads of ${w.D} elements are more than its tiles hold`;
@@ -285,24 +282,31 @@ const [shared, sharedBackward] = variantsOf(
   },
 );
 
-/** Rows whose operands and sums an invocation holds: more of them load less and compile longer. */
-const nobarrierTier: TierOf = (kernel, { D, Tq, Tk }, _, caps) => {
-  const budget = { forward: 128, dq: 128, dkv: 128 }[kernel];
-  const fit = Math.max(1, Math.min(8, Math.floor(budget / D)));
-  const rows = Math.max(1, Math.min(fit, kernel === 'dkv' ? Tk : Tq));
+/** Tiles in the registers of one invocation: larger ones read less, and drivers take seconds over them. */
+const nobarrierTier: TierOf = (kernel, w, _, caps) => {
   const size = caps.type === 'cpu' ? 8 : Math.min(64, caps.maxInvocations);
+  const rows = 4;
+  // Twice the columns halve the turns.
+  const columns = turnsOfRows(w, kernel, rows, 8) > MOST_TURNS ? 16 : 8;
+  const pairs = 2 ** Math.max(3, Math.ceil(Math.log2(w.D / 2)));
   const shaders = {
     forward: 'attention_nobarrier',
     dq: 'attention_dq_nobarrier',
     dkv: 'attention_dkv_nobarrier',
   };
-  return { shader: shaders[kernel], size, rows, blocks: size, spec: [rows] };
+  return { shader: shaders[kernel], size, rows, blocks: size, spec: [rows, columns, pairs, w.D % 2] };
 };
+
+function turnsOfRows(w: AttentionWalk, kernel: Kernel, rows: number, columns: number): number {
+  const sweeps = { forward: 2, dq: 3, dkv: 4 }[kernel] * Math.ceil(w.D / 2) + 1;
+  const groups = kernel === 'dkv' ? w.Hq / w.Hkv : 1;
+  return groups * (Math.ceil(columnsOf(w, kernel, rows) / columns) + 1) * sweeps + 8 * rows * w.D;
+}
 
 const [nobarrier, nobarrierBackward] = variantsOf(
   { name: 'nobarrier', prefers: (_, caps) => caps.type === 'cpu' },
   nobarrierTier,
-  (columns) => columns,
+  (w, kernel, { rows, spec }) => turnsOfRows(w, kernel, rows, spec[1]!),
   () => null,
 );
 

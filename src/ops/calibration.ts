@@ -18,13 +18,21 @@ type CalibrationProblem = [op: string, inputs: readonly (readonly number[])[], d
 const square = (op: string, sizes: readonly number[], operands: number, dtype: DType, attrs?: object) =>
   sizes.map((n): CalibrationProblem => [op, Array.from({ length: operands }, () => [n, n]), dtype, attrs]);
 
+/** Causal attention of [batch, length, heads, 64]. */
+const attention = (batch: number, length: number, heads: number): CalibrationProblem => {
+  const shape = [batch, length, heads, 64];
+  return ['attention', [shape, shape, shape], 'float32', { causal: true }];
+};
+
 /** In order of weight: what the budget leaves no time for falls back to what it resembles. */
 const problems: readonly CalibrationProblem[] = [
   ...square('add', [16, 256, 1024], 2, 'float32'),
   ...square('matmul', [32, 128], 2, 'float32'),
+  attention(1, 48, 2),
   ...square('exp', [16, 256, 1024], 1, 'float32'),
   ...square('sum', [32, 256, 1024], 1, 'float32', { axis: -1 }),
   ...square('matmul', [384], 2, 'float32'),
+  attention(1, 256, 4),
   ...square('matmul', [128, 384], 2, 'bfloat16'),
   ...square('permute', [32, 256, 1024], 1, 'float32', { axes: [1, 0] }),
   ...square('cumsum', [32, 512], 1, 'float32', { axis: -1 }),

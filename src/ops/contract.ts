@@ -130,7 +130,15 @@ export interface OpDefinition<A extends object> {
    * goes (a norm in a residual stream). For the others the tape adds.
    */
   accumulates?: readonly number[];
-  /** What backward reads: the tape holds exactly these. */
+  /**
+   * Makes the first output again from what `saves` names, for ops whose output costs more to keep than to compute
+   * (an activation, a norm): the tape lets it go although another gradient reads it. `can` tells of which problems.
+   */
+  recompute?: {
+    can(problem: Problem<A>): boolean;
+    run(context: Pick<BackwardContext<A>, 'inputs' | 'outputs' | 'attrs' | 'problem' | 'F'>): Value;
+  };
+  /** What backward (and recompute) reads: the tape holds exactly these. */
   saves?: { inputs?: readonly number[]; outputs?: readonly number[] };
   samples: readonly Sample<A>[];
   /** Allowed error relative to max(1, |reference|) in fp32; halves widen by their own epsilon. Default 1e-5. */

@@ -146,6 +146,14 @@ export const linear = defineOp<
     return [...gradients, needs[3] ? dr : null];
   },
   saves: { inputs: [0, 1], outputs: [1] },
+  recompute: {
+    can: ({ inputs, attrs }) => attrs.activation !== 'none' && inputs.length < 4,
+    run({ outputs: [, z], attrs: { activation }, problem, F }) {
+      const y = F[activation === 'gelu_tanh' ? 'geluTanh' : activation]!(z);
+      const { dtype } = problem.outputs[0]!;
+      return y.dtype === dtype ? y : F.cast!(y, { dtype });
+    },
+  },
 
   tolerance: ({ inputs }) => Math.max(1e-5, inputs[0]!.shape.at(-1)! * 2 ** -23),
 

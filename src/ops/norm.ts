@@ -228,7 +228,11 @@ export const layerNorm = norm<[x: Tensor, weight?: Tensor, bias?: Tensor]>(
   1e-5,
   {
     accumulates: [0],
-    saves: { inputs: [0, 1], outputs: [1, 2] },
+    saves: { inputs: [0, 1, 2], outputs: [1, 2] },
+    recompute: {
+      can: () => true,
+      run: ({ inputs, attrs, F }) => F.layerNorm!(...inputs, attrs),
+    },
     invalid: [...wrong, { shapes: [[2, 3], [3], [2]], code: 'ATTN_SHAPE' }],
   },
 );
@@ -238,7 +242,12 @@ export const rmsNorm = norm<[x: Tensor, weight?: Tensor]>(
   { name: 'rms_norm', centred: false, residual: false },
   'x / √(mean(x²) + eps) weight along the last axis',
   1e-6,
-  { accumulates: [0], saves: { inputs: [0, 1], outputs: [1] }, invalid: wrong },
+  {
+    accumulates: [0],
+    saves: { inputs: [0, 1], outputs: [1] },
+    recompute: { can: () => true, run: ({ inputs, attrs, F }) => F.rmsNorm!(...inputs, attrs) },
+    invalid: wrong,
+  },
 );
 
 /** [layer_norm(sum), sum], sum = x + residual in the residual's dtype. */

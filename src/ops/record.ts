@@ -303,7 +303,7 @@ function probeOf(op: Op, variant: GpuVariant<object>, name: string, dtype: DType
       attrs,
     );
     const size = Math.max(...problem.inputs.map((s) => s.size), ...problem.outputs.map((s) => s.size));
-    if (size < 2 || problem.outputs.some((s) => s.size === 0)) continue;
+    if (size < 2 || [...problem.inputs, ...problem.outputs].some((s) => s.size === 0)) continue;
     if (best && (best.size <= 64 || size >= best.size)) continue;
     if (variant.admits(problem as Problem<object>, runtime.caps!) === null) best = { problem, inputs, size };
   }
