@@ -48,7 +48,8 @@ async function main(options: Options): Promise<number> {
   const about = machine([]);
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}`);
   const figures: Figure[] = [await busyCores()];
-  const ceilings = await matmulCeilings(figures);
+  const ceilings = new Map<Dtype, number>();
+  await raiseCeilings(ceilings);
   const walk = options.sizes.flatMap((size) =>
     (size === SIZES.at(-1) ? (['float32', 'bfloat16'] as const) : (['float32'] as const)).map((dtype) => ({
       size,
@@ -59,12 +60,17 @@ async function main(options: Options): Promise<number> {
   const lines: Line[] = [];
   for (const { size, dtype } of walk) {
     bar.step(`${size} ${dtype}`);
-    const line = await compare(size, dtype, options);
-    const ceiling = ceilings.get(dtype);
-    if (ceiling) line.ofCeiling = (flopsPerToken(size) * tokensPerSecond(size, line.ours)) / ceiling;
-    lines.push(line);
+    lines.push(await compare(size, dtype, options));
   }
   bar.stop();
+  await raiseCeilings(ceilings);
+  for (const [dtype, f] of ceilings)
+    figures.push({ name: `ceiling ${dtype}`, metric: 'matmul', value: f / 1e9, unit: 'GFLOP/s' });
+  for (const line of lines) {
+    const ceiling = ceilings.get(line.dtype);
+    if (ceiling)
+      line.ofCeiling = (flopsPerToken(line.size) * tokensPerSecond(line.size, line.ours)) / ceiling;
+  }
   figures.push(...lines.flatMap(figuresOf), ...means(lines));
   print(lines);
   const good = check(figures, bind('train', figures));
@@ -72,13 +78,12 @@ async function main(options: Options): Promise<number> {
   return options.check && !good ? 1 : 0;
 }
 
-/** The best rate of oneDNN's own matmul, called directly, at sizes that suit it. */
-async function matmulCeilings(figures: Figure[]): Promise<Map<Dtype, number>> {
-  const ceilings = new Map<Dtype, number>();
+/** The best rate of oneDNN's own matmul, called directly, at sizes that suit it: now, or before. */
+async function raiseCeilings(ceilings: Map<Dtype, number>): Promise<void> {
   const anchor = await openAnchor();
   if (!(anchor instanceof Peer)) {
     console.log(`no ceilings: ${anchor}`);
-    return ceilings;
+    return;
   }
   for (let round = 0; round < 3; round++)
     for (const dtype of ['float32', 'bfloat16'] as const)
@@ -87,11 +92,8 @@ async function matmulCeilings(figures: Figure[]): Promise<Map<Dtype, number>> {
         ceilings.set(dtype, Math.max(ceilings.get(dtype) ?? 0, flops / Math.min(...samples)));
       }
   anchor.close();
-  for (const [dtype, f] of ceilings)
-    figures.push({ name: `ceiling ${dtype}`, metric: 'matmul', value: f / 1e9, unit: 'GFLOP/s' });
   const told = [...ceilings].map(([dtype, f]) => `${dtype} ${(f / 1e9).toFixed(0)} GFLOP/s`);
   console.log(`matmul ceilings in this run: ${told.join(', ')}`);
-  return ceilings;
 }
 
 /** One case on every side that is here, in turns. */
