@@ -14,6 +14,7 @@ export default defineConfig({
     include: builds ? ['test/builds/**/*.test.ts'] : ['test/**/*.test.ts'],
     exclude: builds ? [] : ['test/builds/**'],
     env: { ATTN_VK_CACHE: cache },
+    setupFiles: ['test/support/leaks.ts'],
     // A native addon with threads of its own: processes, not worker threads, and few of them.
     pool: 'forks',
     maxWorkers: 2,

@@ -37,6 +37,7 @@ await run<Options>(
 interface Line {
   c: Comparison;
   ours: Summary;
+  backward?: Summary;
   theirs: Map<string, Summary>;
 }
 
@@ -78,7 +79,7 @@ async function openPeers(): Promise<Map<string, Peer>> {
   const peers = new Map<string, Peer>();
   for (const [name, opened] of [
     ['oneDNN', await openAnchor()],
-    ['PyTorch', await openTorch()],
+    ['PyTorch', await openTorch('torch_ops')],
   ] as const) {
     if (opened instanceof Peer) {
       peers.set(name, opened);
@@ -118,8 +119,9 @@ async function compare(
       const open = peers.get(peer);
       if (open?.cases[name]?.includes(c.c.dtype)) contenders[peer] = open.contender(name, c.c.dtype, c.size);
     }
-    const { ours, ...theirs } = await interleave(contenders, effort);
-    return { c, ours: ours!, theirs: new Map(Object.entries(theirs)) };
+    if (c.backward) contenders.backward = work.backward('cpu');
+    const { ours, backward, ...theirs } = await interleave(contenders, effort);
+    return { c, ours: ours!, backward, theirs: new Map(Object.entries(theirs)) };
   } finally {
     work.dispose();
     await runtime.sync();
@@ -154,7 +156,14 @@ async function compareChain(
   }
 }
 
-function figuresOf({ c, ours, theirs }: Line): Figure[] {
+function figuresOf(line: Line): Figure[] {
+  const { c, ours, backward } = line;
+  if (!backward) return forwardFigures(line);
+  const value = backward.median / ours.median;
+  return [...forwardFigures(line), { name: c.c.name, metric: 'backward over forward', value, unit: 'x' }];
+}
+
+function forwardFigures({ c, ours, theirs }: Line): Figure[] {
   const fastest = [...theirs].sort(([, a], [, b]) => a.median - b.median)[0];
   const figure = (peer?: string, their?: Summary): Figure => ({
     name: c.c.name,
@@ -172,7 +181,7 @@ function figuresOf({ c, ours, theirs }: Line): Figure[] {
 
 function print(lines: readonly Line[], chained: readonly Figure[]): void {
   const peerNames = [...new Set(lines.flatMap((l) => [...l.theirs.keys()]))];
-  const rows = lines.map(({ c, ours, theirs }) => ({
+  const rows = lines.map(({ c, ours, backward, theirs }) => ({
     case: c.c.name,
     ours: duration(ours.median),
     '±': duration(ours.mad),
@@ -186,6 +195,7 @@ function print(lines: readonly Line[], chained: readonly Figure[]): void {
         ];
       }),
     ),
+    ...(lines.some((l) => l.backward) ? { backward: backward ? duration(backward.median) : null } : {}),
     n: ours.n,
   }));
   if (rows.length > 0) console.log(`\n${textTable(rows)}`);

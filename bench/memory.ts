@@ -1,6 +1,6 @@
 /**
- * `npm run bench:memory`: 10,000 training-like blocks of 50 ops. Memory after the first hundred must be the memory
- * at the end, and the event loop must go on turning all the while.
+ * `npm run bench:memory`: 10,000 training-like blocks of 50 ops, and 500 steps of a small GPT. Memory once everything
+ * has its size must be the memory at the end, and the event loop must go on turning all the while.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,15 +17,17 @@ import { busyCores } from './lib/busy.js';
 import { findDevices } from './lib/devices.js';
 import { type Common, command, run } from './lib/options.js';
 import { watchStalls } from './lib/stalls.js';
-import { makeModel, OPS, step } from './lib/training.js';
+import { blocksOf, gptOf, OPS, type Workload } from './lib/training.js';
 
 interface Options extends Common {
   blocks?: number;
   device?: string;
 }
 
-/** Blocks after which everything has its size: pools, prepared ops, pipelines, compiled JavaScript. */
+/** Blocks after which everything has its size: prepared ops, pipelines, compiled JavaScript. */
 const SETTLED = 100;
+/** Steps of the GPT after which its pools have theirs. */
+const GPT_SETTLED = 3;
 
 await run<Options>(
   command('bench:memory', 'memory and event loop over many training-like blocks')
@@ -44,14 +46,25 @@ async function main(options: Options): Promise<number> {
   console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}: ${blocks} blocks of ${OPS} ops`);
   if (devices.length === 0) console.log(`No Vulkan device: ${reason}`);
   const figures: Figure[] = [await busyCores()];
-  for (const device of [null, ...devices.slice(0, 1)]) figures.push(...(await train(device, blocks)));
+  for (const device of [null, ...devices.slice(0, 1)]) {
+    const name = device ? 'vulkan' : 'cpu';
+    figures.push(...(await repeat(device, name, blocksOf, SETTLED, blocks)));
+    figures.push(...(await repeat(device, `GPT ${name}`, gptOf, GPT_SETTLED, options.quick ? 60 : 500)));
+  }
   const open = bind('memory', figures).filter((o) => devices.length > 0 || !o.startsWith('vulkan'));
   const good = check(figures, open);
   if (options.json) writeReport(options.json, { machine: about, cases: figures });
   return options.check && !good ? 1 : 0;
 }
 
-async function train(device: Caps | null, blocks: number): Promise<Figure[]> {
+/** Takes `steps` of a workload; growth of pools counts from `settled` on, that of the rest from half-way. */
+async function repeat(
+  device: Caps | null,
+  name: string,
+  make: (runtime: Runtime) => Workload,
+  settled: number,
+  steps: number,
+): Promise<Figure[]> {
   const cacheFolder = mkdtempSync(join(tmpdir(), 'attn-vk-memory-'));
   const runtime = new Runtime({
     device: device ? device.index : 'none',
@@ -59,32 +72,34 @@ async function train(device: Caps | null, blocks: number): Promise<Figure[]> {
     cacheFolder,
   });
   try {
-    const model = makeModel(runtime);
-    let loss = await step(model);
-    for (let i = 1; i < SETTLED; i++) await step(model);
+    const work = make(runtime);
+    for (let i = 0; i < settled; i++) await work.step();
+    const first = await measureMemory(runtime);
+    const warm = Math.max(settled, Math.min(SETTLED, steps >> 1));
+    for (let i = settled; i < warm; i++) await work.step();
     const before = await measureMemory(runtime);
     const stalls = await watchStalls();
     const start = performance.now();
-    for (let i = SETTLED; i < blocks; i++) loss = await step(model);
-    const seconds = (performance.now() - start) / 1e3;
+    let loss = Number.NaN;
+    for (let i = warm; i < steps; i++) loss = await work.step();
+    const seconds = (performance.now() - start) / 1e3 / (steps - warm);
     const stall = await stalls.stop();
     const after = await measureMemory(runtime);
-    if (!Number.isFinite(loss)) throw new Error(`the blocks gave a loss of ${loss}`);
-    model.dispose();
-    const name = device ? 'vulkan' : 'cpu';
+    if (!Number.isFinite(loss)) throw new Error(`${name} gave a loss of ${loss}`);
+    work.dispose();
     console.log(
-      `${device?.name ?? 'CPU'}: ${duration(seconds / (blocks - SETTLED))} a block, ` +
-        `${before.rss.toFixed(0)} MiB resident after ${SETTLED} blocks, ${after.rss.toFixed(0)} at the end; ` +
-        `event loop: longest stall ${duration(stall.longest)}, 99.9 % below ${duration(stall.high)}; ` +
-        `a process beside us that does nothing: ${duration(stall.idle)}`,
+      `${name}: ${duration(seconds)} a step, ${before.rss.toFixed(0)} MiB resident after ${warm} steps, ` +
+        `${after.rss.toFixed(0)} at the end; event loop: longest stall ${duration(stall.longest)}, ` +
+        `99.9 % below ${duration(stall.high)}; a process beside us that does nothing: ${duration(stall.idle)}`,
     );
     return [
-      { name, metric: 'growth of pooled and live bytes', value: after.pools - before.pools, unit: 'bytes' },
-      { name, metric: 'growth of tensors', value: after.tensors - before.tensors, unit: '' },
+      { name, metric: 'growth of pooled and live bytes', value: after.pools - first.pools, unit: 'bytes' },
+      { name, metric: 'growth of tensors', value: after.tensors - first.tensors, unit: '' },
       { name, metric: 'growth of resident memory', value: after.rss - before.rss, unit: 'MiB' },
+      { name, metric: 'growth of the JavaScript heap', value: after.heap - before.heap, unit: 'MiB' },
       { name, metric: 'longest stall of the event loop', value: stall.longest * 1e3, unit: 'ms' },
       { name, metric: 'longest stall of an idle process beside us', value: stall.idle * 1e3, unit: 'ms' },
-      { name, metric: 'block', value: (seconds / (blocks - SETTLED)) * 1e6, unit: 'µs' },
+      { name, metric: 'step', value: seconds * 1e6, unit: 'µs' },
     ];
   } finally {
     runtime.dispose();
@@ -105,5 +120,6 @@ async function measureMemory(runtime: Runtime) {
     tensors,
     pools: host.live + host.pooled + (device ? device.live + device.pooled : 0),
     rss: process.memoryUsage.rss() / 2 ** 20,
+    heap: process.memoryUsage().heapUsed / 2 ** 20,
   };
 }

@@ -16,6 +16,7 @@ const typescript = [
   { path: 'tsconfig.build.json' },
   { path: 'src', ending: /\.ts$/ },
   { path: 'bench', ending: /\.ts$/ },
+  { path: 'examples', ending: /\.ts$/ },
   { path: 'test/support', ending: /\.ts$/ },
   { path: 'test/vulkan.ts' },
 ];

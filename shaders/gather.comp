@@ -4,6 +4,7 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "lib/head.glsl"
 #include "lib/storage.glsl"
+#include "lib/fault.glsl"
 layout(constant_id = 1) const int DTYPE = 0;
 layout(constant_id = 2) const int RANK = 8;
 PUSH(uint words; uint size; uint axis_size; uint axis_stride; uint dims[8]; uint strides[8];);
@@ -22,8 +23,7 @@ void main() {
     if (e >= pc.size) break;
     const uint k = index.words[e];
     if (k >= pc.axis_size) {  // negative ones too
-      fault.words[0] = 1u;
-      fault.words[1] = k;
+      REPORT_INDEX(fault.words, k, e)
       continue;
     }
     uint at = k * pc.axis_stride;

@@ -7,11 +7,11 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/matmul.glsl"
 
-layout(constant_id = 7) const uint ROWS = 16;
-layout(constant_id = 8) const uint COLS = 16;
-layout(constant_id = 9) const uint STEP = 1;           // of k at once: 2 for halves
-layout(constant_id = 10) const bool PAIRS_A = false;    // halves of a start at whole words in each of its rows
-layout(constant_id = 11) const bool PAIRS_B = false;
+layout(constant_id = 9) const uint ROWS = 16;
+layout(constant_id = 10) const uint COLS = 16;
+layout(constant_id = 11) const uint STEP = 1;           // of k at once: 2 for halves
+layout(constant_id = 12) const bool PAIRS_A = false;    // halves of a start at whole words in each of its rows
+layout(constant_id = 13) const bool PAIRS_B = false;
 
 float low(uint word) { return bits_to_float(word & 0xffffu, IN); }
 float high(uint word) { return bits_to_float(word >> 16, IN); }
@@ -27,7 +27,7 @@ void main() {
   // Element (r, k) of a is at a_row[r] + k * a_step, (k, c) of b at b_col[c] + k * b_step, (r, c) of the result
   // at out_row[r] + out_col[c]. Neighbours in one word clamp together.
   const bool pair_rows = TRANSPOSE_A && PAIRS_A;
-  const bool pair_cols = per_word(OUT) == 2u || (!TRANSPOSE_B && PAIRS_B);
+  const bool pair_cols = together() == 2u || (!TRANSPOSE_B && PAIRS_B);
   const uint a_step = TRANSPOSE_A ? pc.m : 1u, b_step = TRANSPOSE_B ? 1u : pc.n;
   uint a_row[ROWS], b_col[COLS], out_row[ROWS], out_col[COLS];
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
@@ -83,11 +83,8 @@ void main() {
         [[unroll]] for (uint c = 0; c < COLS; ++c) acc[r][c] += a[s][r] * b[s][c];
   }
 
-  const uint per = per_word(OUT);  // the plan sees to it that rows of halves are whole words
+  const uint per = together();  // the plan sees to it that rows of halves are whole words
   [[unroll]] for (uint r = 0; r < ROWS; ++r)
-    [[unroll]] for (uint c = 0; c < COLS; c += per) {
-      uint word = float_to_bits(epilogue(acc[r][c], out_col[c]), OUT);
-      if (per == 2u) word |= float_to_bits(epilogue(acc[r][c + 1u], out_col[c + 1u]), OUT) << 16;
-      out_words[(out_row[r] + out_col[c]) / per] = word;
-    }
+    [[unroll]] for (uint c = 0; c < COLS; c += per)
+      put(acc[r][c], acc[r][c + per - 1u], out_row[r] + out_col[c], out_col[c], per == 2u);
 }

@@ -5,13 +5,13 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/matmul.glsl"
 
-layout(constant_id = 7) const uint BM = 64;
-layout(constant_id = 8) const uint BN = 64;
-layout(constant_id = 9) const uint BK = 16;
-layout(constant_id = 10) const uint TM = 4;  // multiples of 4
-layout(constant_id = 11) const uint TN = 4;
-layout(constant_id = 12) const bool QUADS_A = false;  // rows of a, as stored, are multiples of four elements
-layout(constant_id = 13) const bool QUADS_B = false;
+layout(constant_id = 9) const uint BM = 64;
+layout(constant_id = 10) const uint BN = 64;
+layout(constant_id = 11) const uint BK = 16;
+layout(constant_id = 12) const uint TM = 4;  // multiples of 4
+layout(constant_id = 13) const uint TN = 4;
+layout(constant_id = 14) const bool QUADS_A = false;  // rows of a, as stored, are multiples of four elements
+layout(constant_id = 15) const bool QUADS_B = false;
 
 layout(std430, binding = 0) readonly buffer A4 { uvec4 a_quads[]; };
 layout(std430, binding = 0) readonly buffer A2 { uvec2 a_pairs[]; };
@@ -97,16 +97,13 @@ void main() {
     barrier();
   }
 
-  const uint per = per_word(OUT);  // the plan sees to it that rows of halves are whole words
+  const uint per = together();  // the plan sees to it that rows of halves are whole words
   [[unroll]] for (uint i = 0; i < TM; ++i) {
     const uint row = row0 + i / 4u * (down * 4u) + y * 4u + i % 4u;
     if (row >= pc.m) continue;
     [[unroll]] for (uint j = 0; j < TN; j += per) {
       const uint col = col0 + j / 4u * (across * 4u) + x * 4u + j % 4u;
-      if (col >= pc.n) continue;
-      uint word = float_to_bits(epilogue(acc[i][j], col), OUT);
-      if (per == 2u) word |= float_to_bits(epilogue(acc[i][j + per - 1u], col + 1u), OUT) << 16;
-      out_words[(t.out_at + row * pc.n + col) / per] = word;
+      if (col < pc.n) put(acc[i][j], acc[i][j + per - 1u], t.out_at + row * pc.n + col, col, per == 2u);
     }
   }
 }

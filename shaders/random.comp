@@ -3,23 +3,13 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "lib/head.glsl"
 #include "lib/math.glsl"
+#include "lib/philox.glsl"
 #include "lib/storage.glsl"
 
 layout(constant_id = 1) const int NORMAL = 0;
 layout(constant_id = 2) const int DTYPE = 0;
 PUSH(uint counters; uint first_low; uint first_high; uint seed[2]; uint offset[2]; uint a; uint b;);
 layout(set = 0, binding = 0) writeonly buffer Y { uint y[]; };
-
-uvec4 philox(uvec4 c, uvec2 key) {
-  for (int round = 0; round < 10; round++) {
-    uint high0, low0, high1, low1;
-    umulExtended(0xD2511F53u, c.x, high0, low0);
-    umulExtended(0xCD9E8D57u, c.z, high1, low1);
-    c = uvec4(high1 ^ c.y ^ key.x, low1, high0 ^ c.w ^ key.y, low0);
-    key += uvec2(0x9E3779B9u, 0xBB67AE85u);
-  }
-  return c;
-}
 
 // sqrt(-2 ln(1 - u)) {cos, sin}(2 pi v): v's quarter turns are taken off exactly before they become an angle.
 vec2 box_muller(float u, float v) {
@@ -36,9 +26,8 @@ void main() {
   if (GROUP_INDEX >= pc.count) return;
   const uint i = GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
   if (i >= pc.counters) return;
-  uint carry;
-  const uint low = uaddCarry(pc.first_low, i, carry);
-  const uvec4 words = philox(uvec4(low, pc.first_high + carry, pc.offset[0], pc.offset[1]), uvec2(pc.seed[0], pc.seed[1]));
+  const uvec2 counter = counter_at(uvec2(pc.first_low, pc.first_high), i);
+  const uvec4 words = philox(uvec4(counter, pc.offset[0], pc.offset[1]), uvec2(pc.seed[0], pc.seed[1]));
   vec4 v = vec4(words >> 8) * (1.0 / 16777216.0);
   const float a = uintBitsToFloat(pc.a), b = uintBitsToFloat(pc.b);
   if (NORMAL != 0) v = a + b * vec4(box_muller(v.x, v.y), box_muller(v.z, v.w));

@@ -3,12 +3,16 @@ import './ops/methods.js';
 import { calibrate } from './ops/calibration.js';
 import { type MemoryReport, runtime, setCalibrator } from './runtime/runtime.js';
 
+export * from './autograd/index.js';
+export * from './nn/index.js';
+export { attentionStats } from './ops/attention.stats.js';
 export { calibrate } from './ops/calibration.js';
 export * from './ops/index.js';
 export type { Methods } from './ops/methods.js';
+export * from './optim/index.js';
 export * from './runtime/errors.js';
 export { type Level, type Logger, setLogger } from './runtime/log.js';
-export type { Route } from './runtime/native.js';
+export type { Explanation, ProfileRow, Route } from './runtime/native.js';
 export {
   type MemoryReport,
   Runtime,
@@ -18,6 +22,7 @@ export {
   useRuntime,
 } from './runtime/runtime.js';
 export type { DType, TypedArray } from './tensor/dtype.js';
+export { Generator, generator, manualSeed } from './tensor/generator.js';
 export { keep, scope } from './tensor/scope.js';
 export type { Shape } from './tensor/shape.js';
 export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';

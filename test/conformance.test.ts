@@ -38,7 +38,9 @@ describe.each(sides)('$side', ({ options }) => {
       const outcomes = await conform(op, runtime, { heavy: true, allVariants: true });
       const failed = outcomes.filter((o) => o.status === 'failed');
       expect(failed.map((o) => `${o.op}/${o.variant} ${o.what}: ${o.message}`).join('\n')).toBe('');
-      expect(outcomes.some((o) => o.status === 'passed')).toBe(true);
+      // An op of the CPU alone has nothing to show on a device.
+      const wanted = runtime.route === 'gpu' && op.gpu.length === 0 ? 'skipped' : 'passed';
+      expect(outcomes.some((o) => o.status === wanted)).toBe(true);
       expect(runtime.takeMessages().join('\n')).toBe('');
       const { buffers, host } = runtime.stats();
       expect({ tensors: runtime.tensors, buffers, live: host.live }).toEqual({

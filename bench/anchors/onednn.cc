@@ -138,6 +138,24 @@ Work softmax(const std::string& dtype, Size s) {
           2 * bytes_of(dtype) * s.count()};
 }
 
+Work layer_norm(const std::string& dtype, Size s) {
+  const memory::desc d({s.rows, s.cols}, type_of(dtype), Tag::ab);
+  const memory::desc row({s.cols}, memory::data_type::f32, Tag::a);
+  constexpr auto inference = dnnl::prop_kind::forward_inference;
+  const auto flags = dnnl::normalization_flags::use_scale | dnnl::normalization_flags::use_shift;
+  using Norm = dnnl::layer_normalization_forward;
+#if DNNL_VERSION_MAJOR >= 3
+  const Norm::primitive_desc pd(engine(), inference, d, d, 1e-5f, flags);
+#else
+  const Norm::primitive_desc pd({inference, d, 1e-5f, flags}, engine());
+#endif
+  return {execution(Norm(pd), {{DNNL_ARG_SRC, filled(d)},
+                               {DNNL_ARG_DST, filled(d)},
+                               {DNNL_ARG_SCALE, filled(row)},
+                               {DNNL_ARG_SHIFT, filled(row)}}),
+          8.0 * s.count(), 2 * bytes_of(dtype) * s.count()};
+}
+
 Work rowsum(const std::string& dtype, Size s) {
   const memory::desc in({s.rows, s.cols}, type_of(dtype), Tag::ab), out({s.rows, 1}, type_of(dtype), Tag::ab);
   constexpr auto add = dnnl::algorithm::reduction_sum;
@@ -230,6 +248,7 @@ const std::map<std::string, Case>& cases() {
       {"mul", {both, std::bind(binary, _1, _2, dnnl::algorithm::binary_mul)}},
       {"relu", {both, relu}},
       {"softmax", {both, softmax}},
+      {"layer_norm", {both, layer_norm}},
       {"rowsum", {both, rowsum}},
       {"loop_rowsum", {f32, loop_rowsum}},
       {"loop_add", {f32, std::bind(loop_add, _1, _2, false)}},

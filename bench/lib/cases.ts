@@ -3,7 +3,7 @@ import type { Op, Problem } from '../../src/ops/contract.js';
 import { problemOf } from '../../src/ops/record.js';
 import { opNamed, ops } from '../../src/ops/registry.js';
 import type { DType } from '../../src/tensor/dtype.js';
-import { type Spec, spec } from '../../src/tensor/shape.js';
+import { type Shape, type Spec, spec } from '../../src/tensor/shape.js';
 
 export interface Case {
   op: Op;
@@ -28,9 +28,17 @@ const special: Record<string, object> = {
   permute: { axes: [1, 0] },
 };
 
-export function makeCase(op: Op, n: number, dtype: DType = 'float32', shape = [n, n]): Case {
-  const inputs = op.inputSpecs.slice(0, op.inputSpecs.length - (op.optional ?? 0)).map((input) => ({
-    spec: spec(shape, input.dtype ?? dtype),
+/** `more` are the shapes of the inputs after the first where they differ from it; optional ones are left out else. */
+export function makeCase(
+  op: Op,
+  n: number,
+  dtype: DType = 'float32',
+  shape: Shape = [n, n],
+  more: readonly Shape[] = [],
+): Case {
+  const given = Math.max(op.inputSpecs.length - (op.optional ?? 0), 1 + more.length);
+  const inputs = op.inputSpecs.slice(0, given).map((input, i) => ({
+    spec: spec((i > 0 && more[i - 1]) || shape, input.dtype ?? input.dtypes?.[0] ?? dtype),
     domain: input.domain ?? ([-3, 3] as const),
   }));
   const attrs = special[op.name] ?? {};

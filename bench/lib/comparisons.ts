@@ -1,5 +1,6 @@
 /** What `bench:cpu` compares: our op on the CPU, and what the peers call the same work. */
 import { opNamed } from '../../src/ops/registry.js';
+import type { Shape } from '../../src/tensor/shape.js';
 import { type Case, makeCase } from './cases.js';
 
 export type PeerName = 'oneDNN' | 'PyTorch' | 'C++ loop';
@@ -14,6 +15,8 @@ export interface Comparison {
   metric: 'rate' | 'time';
   /** One figure against the fastest of the peers, or one against each. */
   against: 'each' | 'fastest';
+  /** Time the op's gradient too, over the forward pass. */
+  backward?: boolean;
 }
 
 const matmul = (n: number, dtype: 'float32' | 'bfloat16'): Comparison => ({
@@ -46,12 +49,17 @@ const elementwise = (op: string, n: number): Comparison => ({
   against: 'fastest',
 });
 
-const rows = (op: string, peers: Comparison['peers']): Comparison => ({
-  c: makeCase(opNamed(op), 4096, 'float32', [4096, 1024]),
+const rows = (
+  op: string,
+  peers: Comparison['peers'],
+  { backward, more }: { backward?: boolean; more?: readonly Shape[] } = {},
+): Comparison => ({
+  c: makeCase(opNamed(op), 4096, 'float32', [4096, 1024], more),
   size: '4096x1024',
   peers,
   metric: 'time',
   against: 'each',
+  backward,
 });
 
 export function comparisons(quick: boolean): Comparison[] {
@@ -60,10 +68,22 @@ export function comparisons(quick: boolean): Comparison[] {
   return [
     ...(['float32', 'bfloat16'] as const).flatMap((dtype) => sizes.map((n) => matmul(n, dtype))),
     ...maps.flatMap((n) => ['add', 'mul', 'relu'].map((op) => elementwise(op, n))),
-    rows('softmax', [
-      { peer: 'oneDNN', work: 'softmax' },
-      { peer: 'PyTorch', work: 'softmax' },
-    ]),
+    rows(
+      'softmax',
+      [
+        { peer: 'oneDNN', work: 'softmax' },
+        { peer: 'PyTorch', work: 'softmax' },
+      ],
+      { backward: true },
+    ),
+    rows(
+      'layer_norm',
+      [
+        { peer: 'oneDNN', work: 'layer_norm' },
+        { peer: 'PyTorch', work: 'layer_norm' },
+      ],
+      { backward: true, more: [[1024], [1024]] },
+    ),
     rows('sum', [
       { peer: 'oneDNN', work: 'rowsum' },
       { peer: 'C++ loop', work: 'loop_rowsum' },

@@ -15,6 +15,8 @@ interface Answer {
   us?: number[];
   flops?: number;
   bytes?: number;
+  parts?: Record<string, number[]>;
+  peak?: number;
   cases?: Record<string, string[]>;
   version?: string;
 }
@@ -24,6 +26,10 @@ export interface Sampled {
   samples: number[];
   flops: number;
   bytes: number;
+  /** What a peer tells of each sample besides its time, by name. */
+  parts: Record<string, number[]>;
+  /** Largest resident size of the peer's process so far, in bytes; 0 where it does not tell. */
+  peak: number;
 }
 
 export class Peer {
@@ -74,9 +80,16 @@ export class Peer {
   }
 
   async run(work: string, dtype: string, size: string, runs: number): Promise<Sampled> {
-    const { us, flops = 0, bytes = 0, error } = await this.#ask(`${work} ${dtype} ${size} ${runs}`);
+    const {
+      us,
+      flops = 0,
+      bytes = 0,
+      parts = {},
+      peak = 0,
+      error,
+    } = await this.#ask(`${work} ${dtype} ${size} ${runs}`);
     if (!us) throw new Error(`${this.name}: ${work} ${dtype} ${size}: ${error}`);
-    return { samples: us.map((t) => t / 1e6), flops, bytes };
+    return { samples: us.map((t) => t / 1e6), flops, bytes, parts, peak };
   }
 
   /** `times` is how often one run does what is being timed. */
@@ -107,8 +120,8 @@ export async function openAnchor(): Promise<Peer | string> {
   return path ? Peer.open('oneDNN', path) : 'attn_onednn_anchor is not built: npm run build:native';
 }
 
-/** PyTorch, where $ATTN_VK_TORCH_PYTHON or python3 can import it. */
-export function openTorch(): Promise<Peer | string> {
-  const script = join(packageRoot(), 'bench/anchors/torch_ops.py');
-  return Peer.open('PyTorch', process.env.ATTN_VK_TORCH_PYTHON || 'python3', [script]);
+/** PyTorch, where $ATTN_VK_TORCH_PYTHON or python3 can import it; the script of bench/anchors says what it runs. */
+export function openTorch(script: 'torch_ops' | 'torch_attention' | 'torch_train'): Promise<Peer | string> {
+  const path = join(packageRoot(), 'bench/anchors', `${script}.py`);
+  return Peer.open('PyTorch', process.env.ATTN_VK_TORCH_PYTHON || 'python3', [path]);
 }

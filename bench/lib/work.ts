@@ -1,4 +1,6 @@
 /** One case on one runtime: ways to run it that can be timed. All times in seconds. */
+import type { OpTable, Problem } from '../../src/ops/contract.js';
+import * as exported from '../../src/ops/index.js';
 import { record } from '../../src/ops/record.js';
 import { slice } from '../../src/ops/slice.js';
 import type { Explanation, Route } from '../../src/runtime/native.js';
@@ -51,6 +53,45 @@ export class Work {
     });
     await this.runtime.sync();
     return (performance.now() - start) / 1e3 / count;
+  }
+
+  /** The op's gradient by all of its inputs, with what it saves at hand: `count` of them between two syncs. */
+  async #backwardBatch(count: number): Promise<number> {
+    const { op, problem } = this.c;
+    const outputs = record(op, this.#operands, this.c.attrs);
+    const held = (tensors: readonly Tensor[], which: readonly number[] = []) =>
+      tensors.map((t, i) => (which.includes(i) ? t : undefined));
+    const context = {
+      grads: outputs.slice(0, op.results ?? 1),
+      needs: this.#operands.map(() => true),
+      pending: [],
+      inputs: held(this.#operands, op.saves?.inputs),
+      outputs: held(outputs, op.saves?.outputs),
+      attrs: problem.attrs as object,
+      problem: problem as Problem<object>,
+      F: exported as unknown as OpTable,
+    };
+    await this.runtime.sync();
+    const start = performance.now();
+    for (let i = 0; i < count; i++)
+      scope(() => {
+        op.backward!(context);
+      });
+    await this.runtime.sync();
+    const seconds = (performance.now() - start) / 1e3 / count;
+    for (const t of outputs) t.dispose();
+    return seconds;
+  }
+
+  /** Times gradients on a side, a few to a sample. */
+  backward(route: Route): Contender {
+    return {
+      begin: async () => {
+        this.runtime.route = route;
+        await this.#backwardBatch(1);
+      },
+      sample: async () => [await this.#backwardBatch(4)],
+    };
   }
 
   /** Operands in host memory alone, result in a typed array: what a call costs that a program makes by itself. */
@@ -128,6 +169,8 @@ export class Work {
   }
 
   #op(operands: Tensor[]): Tensor {
-    return record(this.c.op, operands, this.c.attrs)[0]!;
+    const [y, ...saved] = record(this.c.op, operands, this.c.attrs);
+    for (const t of saved) t.dispose();
+    return y!;
   }
 }

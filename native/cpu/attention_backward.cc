@@ -79,6 +79,9 @@ struct Backward {
       one_tile(call, QueryTile(p, task.b, task.kv_head, at, unit()), task.part, part, x);
     for (int64_t j = part.begin; j < part.end; j++) {
       const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * width;
+      const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
+      prefetch_row(row_of<const T>(call.dk, ahead, task.kv_head, p.D), p.D);
+      prefetch_row(row_of<const T>(call.dv, ahead, task.kv_head, p.D), p.D);
       narrow_row(x.dk + at, std::abs(p.scale), row_of<T>(call.dk, t, task.kv_head, p.D), p.D);
       narrow_row(x.dv + at, 1, row_of<T>(call.dv, t, task.kv_head, p.D), p.D);
     }
@@ -208,6 +211,7 @@ struct Backward {
       x.lse[r] = lse * kLog2E;
       const T *g = tile.template at<const T>(call.dy, r), *o = tile.template at<const T>(call.o, r);
       prefetch_row(tile.template at<const T>(call.o, std::min(r + kAhead, tile.rows - 1)), D);
+      if (!call.partial) prefetch_row(tile.template at<const T>(call.dq, r), D);
       VF sum = hn::Zero(d);
       int64_t c = 0;
       for (; c + N <= D; c += N) sum = hn::MulAdd(load(g + c), load(o + c), sum);

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <limits>
 
+#include <hwy/cache_control.h>
+
 #include "attention.h"
 #include "attention_dot.h"
 
@@ -57,10 +59,10 @@ HWY_INLINE T* row_of(const AttentionOperand& x, int64_t t, int64_t head, int64_t
 
 // Rows of one head lie far apart, where the hardware does not foresee them: how many rows ahead to ask for,
 // where they are long enough to gain by it.
-inline constexpr int64_t kAhead = 8;
+inline constexpr int64_t kAhead = 24;
 template <class T>
 HWY_INLINE void prefetch_row(const T* row, int64_t D) {
-  if (D * static_cast<int64_t>(sizeof(T)) <= 128) return;
+  if (D * static_cast<int64_t>(sizeof(T)) < 16) return;
   const auto* const at = reinterpret_cast<const char*>(row);
   for (int64_t byte = 0; byte < D * static_cast<int64_t>(sizeof(T)); byte += 64) hwy::Prefetch(at + byte);
 }

@@ -2,10 +2,8 @@
 // `dims` are the index's axes and `strides` x's strides along them, 0 on the gathered axis, whose size and
 // stride in x stand apart. Merged where both walk as one.
 #include <algorithm>
-#include <atomic>
-#include <limits>
-#include <string>
 
+#include "index.h"
 #include "kernel.h"
 #include "strided.h"
 #include "team.h"
@@ -26,7 +24,7 @@ Kernel make(int64_t size, int64_t axis_stride, Strided walk) {
     const T* x = static_cast<const T*>(args.in[0]);
     const int32_t* index = static_cast<const int32_t*>(args.in[1]);
     T* out = static_cast<T*>(args.out[0]);
-    std::atomic<int64_t> bad{count};  // first position that points outside
+    BadIndex bad;
     parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
       Odometer at(walk, begin / last);
       for (int64_t i = begin; i < end; at.next()) {
@@ -34,10 +32,8 @@ Kernel make(int64_t size, int64_t axis_stride, Strided walk) {
         const T* base = x + at.offset();
         for (; i < stop; i++) {
           const int64_t k = index[i];
-          if (static_cast<uint64_t>(k) >= static_cast<uint64_t>(size)) {
-            int64_t seen = bad.load();
-            while (i < seen && !bad.compare_exchange_weak(seen, i)) {
-            }
+          if (outside(k, size)) {
+            bad.at(i);
             out[i] = T{};
           } else {
             out[i] = base[(i - first) * step + k * axis_stride];
@@ -45,11 +41,7 @@ Kernel make(int64_t size, int64_t axis_stride, Strided walk) {
         }
       }
     });
-    if (const int64_t i = bad.load(); i < count)
-      throw Error("ATTN_INDEX",
-                  "index " + std::to_string(index[i]) + " at position " + std::to_string(i) +
-                      " points outside an axis of size " + std::to_string(size),
-                  "indices run from 0 to " + std::to_string(size - 1));
+    bad.raise(index, size, "index", "an axis");
   };
 }
 

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "convert.h"
-#include "onednn.h"
+#include "product.h"
 #include "team.h"
 
 namespace attn::cpu {
@@ -56,7 +56,7 @@ float* matmul_scratch(Scratch use, size_t floats) {
     std::unique_ptr<float, Free> floats;
     size_t size = 0;
   };
-  thread_local Held held[2];
+  thread_local Held held[3];
   Held& h = held[static_cast<size_t>(use)];
   if (floats > h.size) {
     h.floats.reset();
@@ -73,17 +73,6 @@ namespace {
 
 using dnnl::memory;
 
-dnnl::engine& engine() {
-  static dnnl::engine e(dnnl::engine::kind::cpu, 0);
-  return e;
-}
-
-memory::data_type type_of(DType t) {
-  return t == DType::bf16  ? memory::data_type::bf16
-         : t == DType::f16 ? memory::data_type::f16
-                           : memory::data_type::f32;
-}
-
 // An operand of `rows` x `cols` matrices, stored transposed or not, of size 1 where it does not move.
 memory::desc describe(const MatmulProblem& p, const std::vector<bool>* moves, int64_t rows, int64_t cols,
                       bool transposed, DType dtype) {
@@ -97,7 +86,7 @@ memory::desc describe(const MatmulProblem& p, const std::vector<bool>* moves, in
     strides[i] = step;
     step *= dims[i];
   }
-  return {dims, type_of(dtype), strides};
+  return {dims, onednn_type(dtype), strides};
 }
 
 dnnl::primitive_attr epilogue(Activation activation) {
@@ -114,34 +103,6 @@ dnnl::primitive_attr epilogue(Activation activation) {
   return attr;
 }
 
-// A primitive and the memory objects that carry its operands' addresses.
-class Call {
- public:
-  void own(const dnnl::primitive& primitive) { primitive_ = primitive; }
-  void add(int argument, const memory::desc& desc) {
-    memories_[count_] = memory(desc, engine(), nullptr);
-    arguments_[count_] = {argument, memories_[count_].get()};
-    ++count_;
-  }
-  // Addresses in the order of add(). The C interface: the C++ one would build a hash map for each call.
-  void run(const dnnl::stream& stream, std::initializer_list<const void*> addresses) {
-    int i = 0;
-    for (const void* address : addresses)
-      onednn::set_address(arguments_[i++].memory, const_cast<void*>(address), stream.get());
-    const auto status = dnnl_primitive_execute(primitive_.get(), stream.get(), count_, arguments_);
-    if (status == dnnl_out_of_memory)
-      throw Error("ATTN_OUT_OF_MEMORY", "oneDNN found no memory for its scratchpad");
-    if (status != dnnl_success)
-      throw Error("ATTN_INTERNAL", "oneDNN's matmul failed with status " + std::to_string(status));
-  }
-
- private:
-  dnnl::primitive primitive_;
-  memory memories_[4];
-  dnnl_exec_arg_t arguments_[4];
-  int count_ = 0;
-};
-
 // From here on it pays to copy a row-major b into the layout that oneDNN prefers, at each call: one core
 // gains 3 % at 1024^3, 8-10 % at 2048^3, 11-19 % at 4096 x 768 x 3072, fp32 and bf16; below, or with b
 // transposed, it loses.
@@ -152,7 +113,7 @@ bool worth_packing(const MatmulProblem& p) {
 
 class Product {
  public:
-  explicit Product(const MatmulProblem& p) : stream_(engine()), bias_(p.bias) {
+  explicit Product(const MatmulProblem& p) : bias_(p.bias) {
     const auto a = describe(p, &p.a_moves, p.m, p.k, p.transpose_a, p.in);
     const auto b = describe(p, &p.b_moves, p.k, p.n, p.transpose_b, p.in);
     const auto c = describe(p, nullptr, p.m, p.n, false, p.out);
@@ -162,10 +123,10 @@ class Product {
     if (p.bias) {
       memory::dims dims(p.batch.size() + 2, 1), strides(dims.size(), p.n);
       dims.back() = p.n, strides.back() = 1;
-      bias = {dims, type_of(p.in), strides};
+      bias = {dims, onednn_type(p.in), strides};
     }
     const auto chosen =
-        onednn::matmul(engine(), a, asked, p.bias ? &bias : nullptr, c, epilogue(p.activation));
+        onednn::matmul(onednn_engine(), a, asked, p.bias ? &bias : nullptr, c, epilogue(p.activation));
     const auto weights = chosen.weights_desc();
     multiply_.own(dnnl::matmul(chosen));
     multiply_.add(DNNL_ARG_SRC, a);
@@ -174,7 +135,7 @@ class Product {
     if (p.bias) multiply_.add(DNNL_ARG_BIAS, bias);
     if (weights == b) return;
     packed_bytes_ = weights.get_size();
-    pack_.own(dnnl::reorder({engine(), b, engine(), weights}));
+    pack_.own(dnnl::reorder({onednn_engine(), b, onednn_engine(), weights}));
     pack_.add(DNNL_ARG_FROM, b);
     pack_.add(DNNL_ARG_TO, weights);
   }
@@ -183,17 +144,16 @@ class Product {
     const void* b = in[1];
     if (packed_bytes_ > 0) {
       float* const packed = matmul_scratch(Scratch::packed, (packed_bytes_ + 3) / 4);
-      pack_.run(stream_, {b, packed});
+      pack_.run({b, packed});
       b = packed;
     }
     if (bias_)
-      multiply_.run(stream_, {in[0], b, out, in[2]});
+      multiply_.run({in[0], b, out, in[2]});
     else
-      multiply_.run(stream_, {in[0], b, out});
+      multiply_.run({in[0], b, out});
   }
 
  private:
-  dnnl::stream stream_;
   Call multiply_, pack_;
   bool bias_;
   size_t packed_bytes_ = 0;  // 0: b is read as it lies

@@ -3,11 +3,10 @@
 
 #include <vector>
 
+#include "activation.h"
 #include "kernel.h"
 
 namespace attn::cpu {
-
-enum class Activation : uint8_t { none = 0, relu = 1, gelu = 2, gelu_tanh = 3, silu = 4 };
 
 struct MatmulProblem {
   DType in, out;
@@ -26,7 +25,7 @@ float activate(Activation, float x);
 
 // Workspace of the calling thread, as large as its largest user needed; valid until the next call for the
 // same use.
-enum class Scratch : uint8_t { widened, packed };
+enum class Scratch : uint8_t { widened, packed, blocks };
 float* matmul_scratch(Scratch, size_t floats);
 
 // Problems so small that oneDNN's call costs more than the arithmetic: one thread, no packing of a.

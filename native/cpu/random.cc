@@ -1,7 +1,6 @@
-// uniform and normal from the counter-based generator Philox4x32-10 (Salmon et al., "Parallel random numbers:
-// as easy as 1, 2, 3", SC11): element i is made from lane i % 4 of counter i / 4, whoever computes it.
-// Attributes: distribution (0 uniform, 1 normal), dtype, elements, seed low, seed high, offset low, offset
-// high, then low and high, or mean and standard deviation.
+// uniform and normal from a counter-based generator: element i is made from lane i % 4 of counter i / 4,
+// whoever computes it. Attributes: distribution (0 uniform, 1 normal), dtype, elements, seed low, seed high,
+// offset low, offset high, then low and high, or mean and standard deviation.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/random.cc"
 #include "targets.h"
@@ -10,41 +9,22 @@
 //
 #include "map.h"
 #include "math.h"
+#include "philox.h"
 
 #ifndef ATTN_CPU_RANDOM
 #define ATTN_CPU_RANDOM
 namespace attn::cpu {
 struct Stream {
-  uint32_t seed[2], offset[2];  // low word first: the key, and the upper half of the counter
-  float a, b;                   // low and high, or mean and standard deviation
+  PhiloxKey key;
+  float a, b;  // low and high, or mean and standard deviation
 };
 // Elements [begin, end) of the stream into y[begin...]; begin is a multiple of kMapAlign.
 using RandomLoop = void (*)(const Stream& stream, void* y, int64_t begin, int64_t end);
-inline constexpr int64_t kCounters = 64;  // made at a time
 }  // namespace attn::cpu
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
-
-// Lane k of counters first .. first + kCounters into words[k].
-void philox(const Stream& s, int64_t first, uint32_t (&words)[4][kCounters]) {
-  for (int64_t j = 0; j < kCounters; j++) {
-    const uint64_t counter = static_cast<uint64_t>(first + j);
-    uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32);
-    uint32_t c2 = s.offset[0], c3 = s.offset[1], k0 = s.seed[0], k1 = s.seed[1];
-    for (int round = 0; round < 10; round++) {
-      const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
-      c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-      c1 = static_cast<uint32_t>(p1);
-      c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-      c3 = static_cast<uint32_t>(p0);
-      k0 += 0x9E3779B9u;  // the golden ratio
-      k1 += 0xBB67AE85u;  // sqrt(3) - 1
-    }
-    words[0][j] = c0, words[1][j] = c1, words[2][j] = c2, words[3][j] = c3;
-  }
-}
 
 // The upper 24 bits as a number in [0, 1), exact in float32.
 HWY_INLINE VF unit(const uint32_t* words) {
@@ -59,7 +39,7 @@ void uniform_loop(const Stream& s, void* out, int64_t begin, int64_t end) {
   const VF low = vset(s.a), range = vset(s.b - s.a);
   HWY_ALIGN float made[4 * kCounters];
   for (int64_t i = begin; i < end; i += 4 * kCounters) {
-    philox(s, i / 4, words);
+    philox(s.key, i / 4, words);
     for (int64_t j = 0; j < kCounters; j += static_cast<int64_t>(hn::Lanes(F32()))) {
       const auto value = [&](int k) HWY_ATTR { return hn::MulAdd(unit(&words[k][j]), range, low); };
       hn::StoreInterleaved4(value(0), value(1), value(2), value(3), F32(), made + 4 * j);
@@ -85,7 +65,7 @@ void normal_loop(const Stream& s, void* out, int64_t begin, int64_t end) {
   const VF mean = vset(s.a), deviation = vset(s.b);
   HWY_ALIGN float made[4 * kCounters];
   for (int64_t i = begin; i < end; i += 4 * kCounters) {
-    philox(s, i / 4, words);
+    philox(s.key, i / 4, words);
     for (int64_t j = 0; j < kCounters; j += static_cast<int64_t>(hn::Lanes(F32()))) {
       const Pair p = box_muller(unit(&words[0][j]), unit(&words[1][j]));
       const Pair q = box_muller(unit(&words[2][j]), unit(&words[3][j]));
@@ -115,7 +95,7 @@ static Kernel make_random(Attrs& attrs) {
   const DType t = attrs.dtype();
   const int64_t n = attrs.i();
   Stream s;
-  for (uint32_t* word : {&s.seed[0], &s.seed[1], &s.offset[0], &s.offset[1]})
+  for (uint32_t* word : {&s.key.seed[0], &s.key.seed[1], &s.key.offset[0], &s.key.offset[1]})
     *word = static_cast<uint32_t>(attrs.i());
   s.a = static_cast<float>(attrs.f());
   s.b = static_cast<float>(attrs.f());

@@ -1,6 +1,8 @@
-// softmax {dtype, outer, n, inner}: exp(x - max) / sum over the middle axis of [outer, n, inner].
-// A row whose elements are all -inf has no maximum to subtract: it gives zeros.
+// softmax {kind, dtype, outer, n, inner} over the middle axis of [outer, n, inner]: exp(x - max) / sum, its
+// logarithm x - max - log(sum), or max + log(sum) alone (kinds 0, 1, 2), where sum = sum of exp(x - max). A
+// line whose elements are all -inf has no maximum to subtract: it gives 0, -inf and -inf.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include <hwy/cache_control.h>
@@ -11,6 +13,7 @@
 #ifndef ATTN_CPU_SOFTMAX
 #define ATTN_CPU_SOFTMAX
 namespace attn::cpu {
+enum class Softmax : uint8_t { plain = 0, log = 1, log_sum = 2 };  // = src/ops/softmax.walk.ts
 struct SoftmaxLoops {
   void (*rows)(const void* x, void* y, int64_t rows, int64_t n, bool past_caches);
   void (*columns)(const void* x, void* y, int64_t n, int64_t stride, int64_t columns);
@@ -23,7 +26,7 @@ struct SoftmaxLoops {
 #include "targets.h"
 
 #include <hwy/foreach_target.h>
-#include "vec.h"
+#include "softmax_row.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
@@ -33,95 +36,74 @@ constexpr int64_t kBlock = 4096;  // elements between carries into the double
 constexpr int64_t kTile = 512;    // columns side by side
 constexpr int64_t kFlushRows = 256;  // rows of fp32 partial sums of a column
 
-// e^x for x <= 0: 2^k e^r, |r| <= ln2 / 2, a Taylor-like minimax polynomial for e^r (Cephes expf). Results
-// below the smallest normal number are 0; NaN stays NaN.
-HWY_INLINE VF exp_below_0(VF x) {
-  const F32 d;
-  const I32 di;
-  const VF k = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
-  const VF r = hn::NegMulAdd(k, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(k, hn::Set(d, 0.693359375f), x));
-  VF p = hn::Set(d, 1.9875691500e-4f);
-  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
-  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
-  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
-  p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
-  const VI power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, k), hn::Set(di, 127)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.0f)), hn::Mul(p, hn::BitCast(d, power)));
+// What finishes a line of a kind, from its sum: a factor, or a logarithm that -inf stays -inf without.
+template <Softmax kKind>
+HWY_INLINE float finisher(double sum) {
+  if (sum == 0) return kKind == Softmax::log_sum ? -std::numeric_limits<float>::infinity() : 0.0f;
+  return static_cast<float>(kKind == Softmax::plain ? 1 / sum : std::log(sum));
+}
+// exp(x - max). An infinite maximum has an infinite sum: of log_sum alone, which is that and not NaN.
+template <Softmax kKind>
+HWY_INLINE VF below(VF x, VF max) {
+  const VF d = hn::Sub(x, max);
+  return exp_below_0(kKind == Softmax::log_sum ? hn::IfThenZeroElse(hn::Eq(x, max), d) : d);
 }
 
-HWY_INLINE float finite_max(float max) { return max == -std::numeric_limits<float>::infinity() ? 0.0f : max; }
-HWY_INLINE float inverse(double sum) { return sum == 0 ? 0.0f : static_cast<float>(1 / sum); }
-
-template <class T>
-HWY_INLINE float row_max(const T* x, int64_t n) {
-  const F32 d;
-  const int64_t N = static_cast<int64_t>(hn::Lanes(d));
-  if (n < N) {
-    float m = to_f32(x[0]);
-    for (int64_t i = 1; i < n; i++) m = std::max(m, to_f32(x[i]));
-    return m;
-  }
-  VF a = load(x), b = a, c = a, e = a;
-  int64_t i = 0;
-  for (; i + 4 * N <= n; i += 4 * N) {
-    a = hn::Max(a, load(x + i));
-    b = hn::Max(b, load(x + i + N));
-    c = hn::Max(c, load(x + i + 2 * N));
-    e = hn::Max(e, load(x + i + 3 * N));
-  }
-  for (; i + N <= n; i += N) a = hn::Max(a, load(x + i));
-  a = hn::Max(a, load(x + n - N));
-  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(a, b), hn::Max(c, e))));
-}
-
-template <class T, bool kStream>
+template <class T, Softmax kKind, bool kStream>
 void one_row(const T* x, T* y, int64_t n) {
   const F32 d;
   const int64_t N = static_cast<int64_t>(hn::Lanes(d));
   alignas(64) float kept[kKept + HWY_MAX_BYTES / 4];
-  const bool keep = n <= kKept;
-  const VF max = hn::Set(d, finite_max(row_max(x, n)));
+  const bool keep = kKind == Softmax::plain && n <= kKept;
+  const float most = finite_max(row_max(x, n));
+  const VF max = hn::Set(d, most);
   double total = 0;
   int64_t i = 0;
   while (i + N <= n) {
     const int64_t end = std::min(n, i + kBlock);
     VF a = hn::Zero(d), b = a;
     for (; i + 2 * N <= end; i += 2 * N) {
-      const VF u = exp_below_0(hn::Sub(load(x + i), max)), v = exp_below_0(hn::Sub(load(x + i + N), max));
+      const VF u = below<kKind>(load(x + i), max), v = below<kKind>(load(x + i + N), max);
       if (keep) hn::Store(u, d, kept + i), hn::Store(v, d, kept + i + N);
       a = hn::Add(a, u);
       b = hn::Add(b, v);
     }
     for (; i + N <= end; i += N) {
-      const VF u = exp_below_0(hn::Sub(load(x + i), max));
+      const VF u = below<kKind>(load(x + i), max);
       if (keep) hn::Store(u, d, kept + i);
       a = hn::Add(a, u);
     }
     total += hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b)));
   }
-  const int64_t rest = n - i;
+  const auto rest = static_cast<size_t>(n - i);
   VF tail = hn::Zero(d);
   if (rest > 0) {
     HWY_ALIGN float lanes[HWY_MAX_BYTES / 4];
-    tail = exp_below_0(hn::Sub(load_n(x + i, static_cast<size_t>(rest)), max));
+    tail = below<kKind>(load_n(x + i, rest), max);
     hn::Store(tail, d, lanes);
-    for (int64_t k = 0; k < rest; k++) total += lanes[k];
+    for (size_t k = 0; k < rest; k++) total += lanes[k];
   }
-  const VF scale = hn::Set(d, inverse(total));
+  if constexpr (kKind == Softmax::log_sum) {
+    *y = from_f32<T>(most + finisher<kKind>(total));
+    return;
+  }
+  const VF finish = hn::Set(d, finisher<kKind>(total));
+  const auto result = [&](VF x_there, VF e) HWY_ATTR {
+    return kKind == Softmax::log ? hn::Sub(hn::Sub(x_there, max), finish) : hn::Mul(e, finish);
+  };
   for (int64_t j = 0; j < i; j += N) {
-    const VF e = keep ? hn::Load(d, kept + j) : exp_below_0(hn::Sub(load(x + j), max));
+    const VF v = keep ? max : load(x + j);
+    const VF e = kKind == Softmax::log ? v : keep ? hn::Load(d, kept + j) : below<kKind>(v, max);
     if constexpr (kStream)
-      stream(hn::Mul(e, scale), y + j);
+      stream(result(v, e), y + j);
     else
-      store(hn::Mul(e, scale), y + j);
+      store(result(v, e), y + j);
   }
-  if (rest > 0) store_n(hn::Mul(tail, scale), y + i, static_cast<size_t>(rest));
+  if (rest > 0) store_n(result(load_n(x + i, rest), tail), y + i, rest);
 }
 
 // `columns` <= kTile lines side by side, n deep, `stride` apart.
-template <class T>
+template <class T, Softmax kKind>
 void some_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t columns) {
   const F32 d;
   const int64_t N = static_cast<int64_t>(hn::Lanes(d));
@@ -141,15 +123,21 @@ void some_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t columns) 
     for (int64_t c = 0; c < columns; c++) low[c] = 0;
     for (; r < end; r++)
       each(r, [&](int64_t c, int64_t, VF v) {
-        const VF e = exp_below_0(hn::Sub(v, hn::Load(d, max + c)));
+        const VF e = below<kKind>(v, hn::Load(d, max + c));
         hn::Store(hn::Add(hn::Load(d, low + c), e), d, low + c);
       });
     for (int64_t c = 0; c < columns; c++) sum[c] += low[c];
   }
-  for (int64_t c = 0; c < columns; c++) sum[c] = inverse(sum[c]);
+  for (int64_t c = 0; c < columns; c++) sum[c] = finisher<kKind>(sum[c]);
+  if constexpr (kKind == Softmax::log_sum) {
+    for (int64_t c = 0; c < columns; c++) y[c] = from_f32<T>(max[c] + sum[c]);
+    return;
+  }
   for (int64_t r = 0; r < n; r++)
     each(r, [&](int64_t c, int64_t lanes, VF v) {
-      const VF e = hn::Mul(exp_below_0(hn::Sub(v, hn::Load(d, max + c))), hn::Load(d, sum + c));
+      const VF top = hn::Load(d, max + c), finish = hn::Load(d, sum + c);
+      const VF e =
+          kKind == Softmax::log ? hn::Sub(hn::Sub(v, top), finish) : hn::Mul(below<kKind>(v, top), finish);
       if (lanes == N)
         store(e, y + r * stride + c);
       else
@@ -157,25 +145,29 @@ void some_columns(const T* x, T* y, int64_t n, int64_t stride, int64_t columns) 
     });
 }
 
-template <class T>
-struct Softmax {
+template <class T, Softmax kKind>
+struct Lines {
   static void rows(const void* x, void* y, int64_t rows, int64_t n, bool past_caches) {
+    const int64_t step = kKind == Softmax::log_sum ? 1 : n;
     for (int64_t r = 0; r < rows; r++) {
       const T* from = static_cast<const T*>(x) + r * n;
-      T* to = static_cast<T*>(y) + r * n;
-      past_caches ? one_row<T, true>(from, to, n) : one_row<T, false>(from, to, n);
+      T* to = static_cast<T*>(y) + r * step;
+      past_caches ? one_row<T, kKind, true>(from, to, n) : one_row<T, kKind, false>(from, to, n);
     }
     if (past_caches) hwy::FlushStream();
   }
   static void columns(const void* x, void* y, int64_t n, int64_t stride, int64_t columns) {
-    some_columns(static_cast<const T*>(x), static_cast<T*>(y), n, stride, columns);
+    some_columns<T, kKind>(static_cast<const T*>(x), static_cast<T*>(y), n, stride, columns);
   }
+  static SoftmaxLoops loops() { return {rows, columns}; }
 };
 
-SoftmaxLoops Choose(DType dtype) {
-  return with_float(dtype, [](auto t) {
-    using Of = Softmax<decltype(t)>;
-    return SoftmaxLoops{Of::rows, Of::columns};
+SoftmaxLoops Choose(Softmax kind, DType dtype) {
+  return with_float(dtype, [&](auto t) {
+    using T = decltype(t);
+    return kind == Softmax::plain ? Lines<T, Softmax::plain>::loops()
+           : kind == Softmax::log ? Lines<T, Softmax::log>::loops()
+                                  : Lines<T, Softmax::log_sum>::loops();
   });
 }
 
@@ -193,17 +185,26 @@ constexpr int64_t kPastCaches = 4 << 20;   // bytes of output beyond which it is
 constexpr int64_t kColumnBytes = 1 << 18;  // input of a column tile, so that its second reading is from L2
 
 Kernel make_softmax(Attrs& attrs) {
+  const auto kind = static_cast<Softmax>(attrs.i());
   const DType dtype = attrs.dtype();
   const int64_t outer = attrs.i(), n = attrs.i(), inner = attrs.i();
-  const SoftmaxLoops loops = HWY_DYNAMIC_DISPATCH(Choose)(dtype);
+  const SoftmaxLoops loops = HWY_DYNAMIC_DISPATCH(Choose)(kind, dtype);
   const auto bytes = static_cast<int64_t>(size_of(dtype));
-  if (outer * n * inner == 0) return [](const Operands&) {};
+  const int64_t kept = kind == Softmax::log_sum ? 1 : n;  // elements of output to a line
+  if (outer * n * inner == 0)
+    return [=](const Operands& args) {
+      with_float(dtype, [&](auto t) {
+        using T = decltype(t);
+        std::fill_n(static_cast<T*>(args.out[0]), outer * kept * inner,
+                    from_f32<T>(-std::numeric_limits<float>::infinity()));
+      });
+    };
   if (inner == 1)
     return [=](const Operands& args) {
-      const bool past_caches = n * bytes % 64 == 0 && outer * n * bytes >= kPastCaches;
+      const bool past_caches = n * bytes % 64 == 0 && outer * kept * bytes >= kPastCaches;
       parallel_for(outer, std::max<int64_t>(1, kGrain / n), [&](int64_t begin, int64_t end) {
         loops.rows(static_cast<const char*>(args.in[0]) + begin * n * bytes,
-                   static_cast<char*>(args.out[0]) + begin * n * bytes, end - begin, n, past_caches);
+                   static_cast<char*>(args.out[0]) + begin * kept * bytes, end - begin, n, past_caches);
       });
     };
   const int64_t width = std::clamp<int64_t>(kColumnBytes / 4 / n / 64 * 64, 64, 512);
@@ -212,9 +213,9 @@ Kernel make_softmax(Attrs& attrs) {
     parallel_for(outer * tiles, std::max<int64_t>(1, kGrain / (n * std::min(width, inner))),
                  [&](int64_t begin, int64_t end) {
                    for (int64_t t = begin; t < end; t++) {
-                     const int64_t first = t % tiles * width, at = (t / tiles * n * inner + first) * bytes;
-                     loops.columns(static_cast<const char*>(args.in[0]) + at,
-                                   static_cast<char*>(args.out[0]) + at, n, inner,
+                     const int64_t first = t % tiles * width, line = t / tiles * inner;
+                     loops.columns(static_cast<const char*>(args.in[0]) + (line * n + first) * bytes,
+                                   static_cast<char*>(args.out[0]) + (line * kept + first) * bytes, n, inner,
                                    std::min(width, inner - first));
                    }
                  });

@@ -148,8 +148,8 @@ void Executor::run_block(Submission& submission, std::shared_ptr<const Error>& f
 void Executor::abandon(size_t first, std::shared_ptr<const Error> error, Submission& submission) {
   for (size_t i = first; i < program_.instructions.size(); i++) {
     const Instruction& instruction = program_.instructions[i];
-    if (instruction.kind == kAdopt) execute(instruction, Side::cpu, submission);
-    if (const Prepared* p = instruction.prepared)
+    if (instruction.kind == kAdopt || instruction.kind == kView) execute(instruction, Side::cpu, submission);
+    if (const Prepared* p = instruction.prepared)  // what it would have changed stays as it was
       for (size_t k = 0; k < p->outputs.size(); k++)
         buffers_.fail(instruction.operands[p->inputs.size() + k], p->outputs[k].bytes, error);
     release_after(instruction);
@@ -172,6 +172,8 @@ void Executor::execute(const Instruction& instruction, Side side, Submission& su
   if (instruction.kind == kAdopt) {
     const Upload& upload = submission.uploads.at(instruction.argument);
     buffers_.adopt(id, upload.block, upload.bytes);
+  } else if (instruction.kind == kView) {
+    buffers_.view(id, instruction.operands[1], 256 * uint64_t{instruction.argument});
   } else {
     read(id, submission.targets.at(instruction.argument));
   }
@@ -183,16 +185,16 @@ void Executor::release_after(const Instruction& instruction) {
 }
 
 void Executor::read(int32_t id, const ReadTarget& target) {
-  const Buffer& b = buffers_.at(id);
+  const Buffer& b = buffers_.whole(id);
   if (!b.exists) throw Error("ATTN_INTERNAL", "read of a buffer that does not exist");
   if (b.failure) {
     if (unread_failure_ == b.failure) unread_failure_ = nullptr;
     throw Error(*b.failure);
   }
-  const uint64_t bytes = std::min(target.bytes, b.bytes);
+  const uint64_t offset = buffers_.offset(id), bytes = std::min(target.bytes, b.bytes - offset);
   if (bytes == 0) return;
   if (!b.on_host && !device_->mapped(b.memory)) {
-    device_->download(b.memory, 0, target.data, bytes);
+    device_->download(b.memory, offset, target.data, bytes);
     counters_.downloads++;
   } else {
     if (!b.on_host) counters_.downloads++;
@@ -208,23 +210,32 @@ void Executor::run_op(const Instruction& instruction, Side side) {
   const auto outputs = instruction.operands.subspan(p.inputs.size());
   std::shared_ptr<const Error> failure;
   for (const int32_t id : inputs)
-    if (!failure) failure = buffers_.at(id).failure;
+    if (!failure) failure = buffers_.whole(id).failure;
   if (!failure) {
     try {
-      if (side == Side::gpu) {
-        note_gpu_op(p);
-        run_on_gpu(p, instruction.operands, router_.model().seconds(p.work, Side::gpu));
-      } else {
-        interval_clean_ = false;
-        run_on_cpu(p, instruction.operands);
-      }
-      return;
+      return run_on(side, p, instruction.operands);
     } catch (...) {
       failure = describe_failure(p.op);
       if (!unread_failure_) unread_failure_ = failure;
+      for (const uint32_t i : p.updates)
+        buffers_.whole(inputs[i]).failure = failure;  // half-changed, perhaps
     }
   }
   for (size_t i = 0; i < outputs.size(); i++) buffers_.fail(outputs[i], p.outputs[i].bytes, failure);
+}
+
+void Executor::run_on(Side side, Prepared& p, std::span<const int32_t> operands) {
+  const auto start = std::chrono::steady_clock::now();
+  if (side == Side::gpu) {
+    note_gpu_op(p);
+    run_on_gpu(p, operands, router_.model().seconds(p.work, Side::gpu));
+    if (profile_) device_->finish();
+  } else {
+    interval_clean_ = false;
+    run_on_cpu(p, operands);
+  }
+  if (profile_)
+    profile_->add(p, side, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
 void Executor::note_gpu_op(Prepared& p) {
@@ -270,11 +281,12 @@ void Executor::run_on_cpu(Prepared& p, std::span<const int32_t> operands) {
   in_.clear();
   out_.clear();
   for (size_t i = 0; i < p.inputs.size(); i++) {
-    if (!buffers_.at(operands[i]).on_host) counters_.downloads++;
-    in_.push_back(buffers_.to_host(operands[i]));
+    if (!buffers_.whole(operands[i]).on_host) counters_.downloads++;
+    in_.push_back(p.changes(i) ? buffers_.change_on_host(operands[i]) : buffers_.to_host(operands[i]));
   }
   for (size_t i = 0; i < p.outputs.size(); i++)
     out_.push_back(buffers_.create_on_host(operands[p.inputs.size() + i], p.outputs[i].bytes));
+  for (const uint32_t i : p.updates) out_.push_back(const_cast<void*>(in_[i]));
   counters_.ops_cpu++;
   if (route_ == Route::automatic && device_ && router_.wants_timing(p, Side::cpu)) {
     const auto start = std::chrono::steady_clock::now();
@@ -291,11 +303,12 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
     if (!d.pipeline) d.pipeline = device_->pipeline(d.shader, d.spec);
   memories_.clear();
   for (size_t i = 0; i < p.inputs.size(); i++) {
-    if (!buffers_.at(operands[i]).on_device) {
+    if (!buffers_.whole(operands[i]).on_device) {
       counters_.uploads++;
       interval_clean_ = false;
     }
-    memories_.push_back(buffers_.to_device(operands[i]));
+    memories_.push_back(p.changes(i) ? buffers_.change_on_device(operands[i])
+                                     : buffers_.to_device(operands[i]));
   }
   for (size_t i = 0; i < p.outputs.size(); i++)
     memories_.push_back(buffers_.create_on_device(operands[p.inputs.size() + i], p.outputs[i].bytes));
@@ -326,7 +339,8 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
                                 : b.operand < scratch_first ? p.outputs[b.operand - p.inputs.size()].bytes
                                                             : p.scratch[b.operand - scratch_first];
         const uint64_t whole = std::max<uint64_t>(64, (padded + 63) / 64 * 64);
-        bindings_.push_back({memory, b.offset, b.whole ? whole : b.bytes, b.write});
+        const uint64_t view = b.operand < p.inputs.size() ? buffers_.offset(operands[b.operand]) : 0;
+        bindings_.push_back({memory, view + b.offset, b.whole ? whole : b.bytes, b.write});
       }
       device_->dispatch(d.pipeline, bindings_, d.push, d.groups, seconds / p.dispatches.size());
     }
@@ -337,17 +351,20 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
   while (memories_.size() > scratch_first) device_->release(memories_.back()), memories_.pop_back();
 }
 
-// Kernels that follow indices yield 0 for one that is out of range and leave {1, index} in the fault words.
+// Kernels that follow indices yield 0 for one that is out of range and leave {1, index, its position} in the
+// fault words.
 void Executor::check_faults() {
   if (!fault_ || fault_op_.empty()) return;
-  uint32_t words[2];
+  uint32_t words[3];
   device_->download(fault_, 0, words, sizeof words);
   const std::string op = std::exchange(fault_op_, {});
   if (words[0] == 0) return;
   const uint32_t zeros[2] = {};
   device_->upload(fault_, 0, zeros, sizeof zeros);
-  Error error("ATTN_INDEX", "index " + std::to_string(static_cast<int32_t>(words[1])) + " is out of range",
-              "indices run from 0 to the axis's size - 1");
+  Error error("ATTN_INDEX",
+              "index " + std::to_string(static_cast<int32_t>(words[1])) + " at position " +
+                  std::to_string(words[2]) + " is out of range",
+              "indices run from 0 to the size of what they point into, less 1");
   error.op = op;
   throw error;
 }

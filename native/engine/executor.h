@@ -17,6 +17,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "profile.h"
 #include "program.h"
 #include "residency.h"
 #include "router.h"
@@ -85,6 +86,12 @@ class Executor {
   // The op's GPU variant agrees with the CPU on this driver: tested once, remembered in the cache folder.
   bool trusted(Prepared&);
   Router& router() { return router_; }
+  // Begins or ends a profile; what was seen since the last beginning.
+  std::vector<ProfileRow> profile(bool on) {
+    auto rows = profile_ ? profile_->rows() : std::vector<ProfileRow>();
+    profile_ = on ? std::make_unique<Profile>() : nullptr;
+    return rows;
+  }
   void warn(const std::string& message) const {
     if (options_.warn) options_.warn(message);
   }
@@ -97,6 +104,7 @@ class Executor {
   void abandon(size_t first, std::shared_ptr<const Error>, Submission&);
   void execute(const Instruction&, Side, Submission&);
   void run_op(const Instruction&, Side);
+  void run_on(Side, Prepared&, std::span<const int32_t> operands);
   void release_after(const Instruction&);
   void read(int32_t buffer, const ReadTarget&);
   void take_prepared(Submission&);
@@ -115,6 +123,7 @@ class Executor {
 
   std::deque<Prepared> prepared_;
   Program program_;
+  std::unique_ptr<Profile> profile_;  // while one is being taken
   std::vector<Side> sides_;
   std::vector<const void*> in_;
   std::vector<void*> out_;

@@ -2,6 +2,7 @@
 // Made once by src/ops/record.ts; a block refers to it by number.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -39,6 +40,7 @@ struct Prepared {
   uint32_t number = 0;  // under which blocks name it
   std::string op, problem, dtype, family;
   std::vector<OperandInfo> inputs, outputs;
+  std::vector<uint32_t> updates;  // inputs that the op changes in place
   std::string kernel;
   std::vector<double> attrs;
   cpu::Kernel run;                  // made on first use
@@ -51,6 +53,10 @@ struct Prepared {
   bool probed = false;  // the variant passed its self-test on this driver
   Work work;            // what the router reads: filled when the executor takes the op
   uint32_t runs[2] = {};
+
+  bool changes(size_t input) const {
+    return std::find(updates.begin(), updates.end(), input) != updates.end();
+  }
 };
 
 }  // namespace attn::engine

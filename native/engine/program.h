@@ -4,6 +4,7 @@
 //   free    -1  buffer                          the last reference is gone
 //   adopt   -2  buffer  upload                  buffer takes the bytes of an upload
 //   read    -3  buffer  target                  buffer's bytes go to a read target
+//   view    -5  buffer  parent  offset          buffer names the parent's bytes from 256 * offset on
 //   forget  -4  prepared                        not named again in this block; its number may be given to
 //                                               another prepared op from the next block on
 //
@@ -21,13 +22,15 @@
 
 namespace attn::engine {
 
-enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3, kForget = -4 };
+enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3, kForget = -4, kView = -5 };
 
 struct Instruction {
-  Prepared* prepared = nullptr;  // null for adopt and read
+  Prepared* prepared = nullptr;  // null for adopt, read and view
   int32_t kind = 0;              // Word, or 0 for an op
-  uint32_t argument = 0;         // upload or target index
+  uint32_t argument = 0;         // upload or target index, or a view's offset
   std::span<const int32_t> operands;
+  const int32_t* holders =
+      nullptr;         // for each operand the buffer that holds its bytes: itself, or its parent
   int32_t frees = -1;  // head of a list in Program::freed
 };
 
@@ -46,6 +49,8 @@ struct Program {
 
  private:
   std::vector<int32_t> last_use_;  // instruction index by buffer, -1 none
+  std::vector<int32_t> parent_;    // of views that are alive, by buffer; -1 for others; kept between blocks
+  std::vector<int32_t> holders_;   // beside the words
 };
 
 }  // namespace attn::engine

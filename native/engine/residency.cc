@@ -44,7 +44,21 @@ vulkan::Memory* Residency::create_on_device(int32_t id, uint64_t bytes) {
   return memory;
 }
 
+void Residency::view(int32_t id, int32_t parent, uint64_t offset) {
+  const Buffer& of = at(parent);
+  if (!of.exists || of.parent >= 0 || offset > of.bytes)
+    throw Error("ATTN_INTERNAL", "a view of a buffer that does not exist, or past its end");
+  const uint64_t bytes = of.bytes - offset;
+  Buffer& b = fresh(id, bytes);
+  b.parent = parent;
+  b.offset = offset;
+}
+
 const void* Residency::to_host(int32_t id) {
+  if (const Buffer& view = at(id); view.parent >= 0) {
+    const uint64_t offset = view.offset;
+    return static_cast<const char*>(to_host(view.parent)) + offset;
+  }
   Buffer& b = at(id);
   if (b.on_host) return b.host;
   if (!b.memory) throw Error("ATTN_INTERNAL", "a buffer was used that does not exist");
@@ -61,13 +75,33 @@ const void* Residency::to_host(int32_t id) {
 }
 
 vulkan::Memory* Residency::to_device(int32_t id) {
-  Buffer& b = at(id);
+  Buffer& b = whole(id);
   if (b.on_device) return b.memory;
   if (!b.on_host) throw Error("ATTN_INTERNAL", "a buffer was used that does not exist");
   if (!b.memory) b.memory = device_->allocate(b.bytes);
   if (b.bytes > 0) device_->upload(b.memory, 0, b.host, b.bytes);
   b.on_device = true;
   return b.memory;
+}
+
+void* Residency::change_on_host(int32_t id) {
+  void* const bytes = const_cast<void*>(to_host(id));
+  Buffer& b = whole(id);
+  if (b.memory && device_->mapped(b.memory) == b.host)
+    device_->finish();  // the device may still read what the host is about to change; both see it afterwards
+  else
+    b.on_device = false;
+  return bytes;
+}
+
+vulkan::Memory* Residency::change_on_device(int32_t id) {
+  vulkan::Memory* const memory = to_device(id);
+  Buffer& b = whole(id);
+  pool_.release(b.block);
+  b.block = {};
+  b.host = nullptr;
+  b.on_host = false;
+  return memory;
 }
 
 void Residency::drop_storage(Buffer& b) {

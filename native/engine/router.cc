@@ -112,20 +112,23 @@ void Router::collect(const Program& program, Residency& residency) {
       fresh(in.operands[0], 0, true);
       continue;
     }
+    if (in.kind == kView) continue;
     if (in.kind == kRead) {
-      buffers_[known(in.operands[0])].read = true;
+      buffers_[known(in.holders[0])].read = true;
       continue;
     }
     Prepared& p = *in.prepared;
     const auto first = static_cast<uint32_t>(operands_.size());
     for (size_t k = 0; k < p.inputs.size(); k++) {
-      operands_.push_back(known(in.operands[k]));
-      buffers_[operands_.back()].bytes = p.inputs[k].bytes;
+      operands_.push_back(known(in.holders[k]));
+      auto& bytes = buffers_[operands_.back()].bytes;
+      bytes = std::max(bytes, p.inputs[k].bytes);
     }
     for (size_t k = 0; k < p.outputs.size(); k++)
       operands_.push_back(fresh(in.operands[p.inputs.size() + k], p.outputs[k].bytes, false));
-    nodes_.push_back(
-        {&p.work, first, static_cast<uint32_t>(p.inputs.size()), static_cast<uint32_t>(p.outputs.size())});
+    for (const uint32_t k : p.updates) operands_.push_back(operands_[first + k]);  // read, and written
+    nodes_.push_back({&p.work, first, static_cast<uint32_t>(p.inputs.size()),
+                      static_cast<uint32_t>(p.outputs.size() + p.updates.size())});
     node_instruction_.push_back(static_cast<uint32_t>(i));
   }
 }

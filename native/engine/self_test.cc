@@ -61,13 +61,20 @@ double value_at(const void* data, DType dtype, size_t i) {
   }
 }
 
-// Operands of one trial: inputs filled on the host, outputs named; all freed at the end.
+// Operands of one trial: inputs filled on the host, outputs named; all freed at the end. Results are the
+// outputs, then the inputs that the op changes.
 class Trial {
  public:
   Trial(Executor& executor, Prepared& p) : executor_(executor), p_(p) {
     for (size_t i = 0; i < p.inputs.size() + p.outputs.size(); i++) ids_.push_back(static_cast<int32_t>(i));
-    for (size_t i = 0; i < p.inputs.size(); i++)
-      fill(executor.buffers().create_on_host(ids_[i], p.inputs[i].bytes), p.inputs[i]);
+    refill();
+    for (size_t i = 0; i < p.outputs.size(); i++) results_.push_back(p.inputs.size() + i);
+    for (const uint32_t i : p.updates) results_.push_back(i);
+  }
+  // Fresh inputs, as before any run.
+  void refill() {
+    for (size_t i = 0; i < p_.inputs.size(); i++)
+      fill(executor_.buffers().create_on_host(ids_[i], p_.inputs[i].bytes), p_.inputs[i]);
   }
   ~Trial() {
     for (const int32_t id : ids_) executor_.buffers().release(id);
@@ -78,15 +85,19 @@ class Trial {
     else
       executor_.run_on_cpu(p_, ids_);
   }
-  vulkan::Memory* output_memory(size_t i) {
-    return executor_.buffers().to_device(ids_[p_.inputs.size() + i]);
+  size_t results() const { return results_.size(); }
+  const OperandInfo& info(size_t i) const {
+    const size_t at = results_[i];
+    return at < p_.inputs.size() ? p_.inputs[at] : p_.outputs[at - p_.inputs.size()];
   }
-  const void* output(size_t i) { return executor_.buffers().to_host(ids_[p_.inputs.size() + i]); }
+  vulkan::Memory* result_memory(size_t i) { return executor_.buffers().to_device(ids_[results_[i]]); }
+  const void* result(size_t i) { return executor_.buffers().to_host(ids_[results_[i]]); }
 
  private:
   Executor& executor_;
   Prepared& p_;
   std::vector<int32_t> ids_;
+  std::vector<size_t> results_;  // places in ids_
 };
 
 // Seconds of one run within a batch of about `length`: the fastest of several batches, for noise only ever
@@ -114,14 +125,15 @@ std::string self_test(Executor& executor, Prepared& p, double tolerance) {
     Trial trial(executor, p);
     trial.run(Side::cpu);
     std::vector<std::vector<char>> expected;
-    for (size_t i = 0; i < p.outputs.size(); i++) {
-      const char* data = static_cast<const char*>(trial.output(i));
-      expected.emplace_back(data, data + p.outputs[i].bytes);
+    for (size_t i = 0; i < trial.results(); i++) {
+      const char* data = static_cast<const char*>(trial.result(i));
+      expected.emplace_back(data, data + trial.info(i).bytes);
     }
+    if (!p.updates.empty()) trial.refill();
     trial.run(Side::gpu, true);
-    for (size_t i = 0; i < p.outputs.size(); i++) {
-      const auto& info = p.outputs[i];
-      const void* got = trial.output(i);
+    for (size_t i = 0; i < trial.results(); i++) {
+      const auto& info = trial.info(i);
+      const void* got = trial.result(i);
       const size_t n = info.bytes / size_of(info.dtype);
       for (size_t k = 0; k < n; k++) {
         const double a = value_at(expected[i].data(), info.dtype, k), b = value_at(got, info.dtype, k);
@@ -190,7 +202,7 @@ Calibration measure(Executor& executor, const std::vector<int32_t>& prepared, do
         back = time_batches(share, kGpuBatch, [&](int runs) {
           for (int i = 0; i < runs; i++) {
             trial.run(side);
-            device->download(trial.output_memory(0), 0, &word, sizeof word);
+            device->download(trial.result_memory(0), 0, &word, sizeof word);
           }
         });
         back = std::max(back - seconds, 1e-7);

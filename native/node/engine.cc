@@ -19,9 +19,9 @@ Napi::Function Engine::constructor(Napi::Env env, std::set<Engine*>& running) {
        InstanceMethod<&Engine::upload>("upload"), InstanceMethod<&Engine::submit>("submit"),
        InstanceMethod<&Engine::submit_sync>("submitSync"), InstanceMethod<&Engine::stats>("stats"),
        InstanceMethod<&Engine::trim>("trim"), InstanceMethod<&Engine::calibrate>("calibrate"),
-       InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::routing>("routing"),
-       InstanceMethod<&Engine::set_route>("setRoute"), InstanceMethod<&Engine::take_messages>("takeMessages"),
-       InstanceMethod<&Engine::dispose>("dispose")},
+       InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::profile>("profile"),
+       InstanceMethod<&Engine::routing>("routing"), InstanceMethod<&Engine::set_route>("setRoute"),
+       InstanceMethod<&Engine::take_messages>("takeMessages"), InstanceMethod<&Engine::dispose>("dispose")},
       &running);
 }
 
@@ -282,6 +282,15 @@ Napi::Value Engine::explain(const Napi::CallbackInfo& info) {
     rows = executor.router().explained();
     executor.router().explain(on);
   });
+  return to_js(env, rows);
+}
+
+Napi::Value Engine::profile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Executor& executor = this->executor(env);
+  const bool on = info[0].ToBoolean();
+  std::vector<engine::ProfileRow> rows;
+  on_executor(env, [&] { rows = executor.profile(on); });
   return to_js(env, rows);
 }
 

@@ -84,6 +84,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
   // (on): begins to collect explanations, or ends and returns them.
   Napi::Value explain(const Napi::CallbackInfo& info);
+  Napi::Value profile(const Napi::CallbackInfo& info);
   Napi::Value routing(const Napi::CallbackInfo& info);
   Napi::Value set_route(const Napi::CallbackInfo& info);
   Napi::Value take_messages(const Napi::CallbackInfo& info);

@@ -104,6 +104,7 @@ engine::Prepared prepared_from(const Napi::Object& o) {
   p.dtype = text(o, "dtype");
   p.inputs = operand_infos(o.Get("inputs"));
   p.outputs = operand_infos(o.Get("outputs"));
+  p.updates = numbers<uint32_t>(o.Get("updates"));
   const auto cpu = o.Get("cpu").As<Napi::Object>();
   p.kernel = text(cpu, "kernel");
   p.attrs = numbers<double>(cpu.Get("attrs"));
@@ -163,6 +164,23 @@ Napi::Object to_js(Napi::Env env, const engine::PoolStats& s) {
                       {"pooled", s.pooled},
                       {"budget", s.budget},
                       {"allocations", s.allocations}});
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<engine::ProfileRow>& rows) {
+  auto out = Napi::Array::New(env, rows.size());
+  for (uint32_t i = 0; i < rows.size(); i++) {
+    const engine::ProfileRow& row = rows[i];
+    auto o = Napi::Object::New(env);
+    o.Set("op", row.op);
+    o.Set("problem", row.problem);
+    o.Set("side", name_of(row.side));
+    o.Set("count", static_cast<double>(row.count));
+    o.Set("seconds", row.seconds);
+    o.Set("flops", row.flops);
+    o.Set("bytes", row.bytes);
+    out.Set(i, o);
+  }
+  return out;
 }
 
 Napi::Array to_js(Napi::Env env, const std::vector<Explanation>& rows) {

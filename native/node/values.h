@@ -13,6 +13,7 @@
 #include "../engine/explain.h"
 #include "../engine/host_pool.h"
 #include "../engine/prepared.h"
+#include "../engine/profile.h"
 
 namespace attn::node {
 
@@ -23,6 +24,7 @@ Napi::Object to_js(Napi::Env env, const vulkan::Stats&);
 Napi::Object to_js(Napi::Env env, const engine::PoolStats&);
 Napi::Object to_js(Napi::Env env, const engine::CpuInfo&);
 Napi::Array to_js(Napi::Env env, const std::vector<Explanation>&);
+Napi::Array to_js(Napi::Env env, const std::vector<engine::ProfileRow>&);
 Napi::Array strings(Napi::Env env, const std::vector<std::string>& values);
 
 // Properties of a plain object; `otherwise`, or the empty string, where there is none of the kind.

@@ -15,4 +15,11 @@ float greater(float a, float b) { return b > a ? b : a; }
 // A line that is -inf throughout has nothing to subtract and nothing to divide by: it gives zeros.
 float max_or_0(float max) { return floatBitsToUint(max) == 0xff800000u ? 0.0 : max; }
 float inverse(float sum) { return sum == 0.0 ? 0.0 : 1.0 / sum; }
+
+// Order-preserving integers, so that a team's maximum is an integer one. NaN is never the maximum.
+uint key_of(float f) {
+  const uint u = floatBitsToUint(f);
+  return (u & 0x80000000u) != 0u ? ~u : u | 0x80000000u;
+}
+float float_of(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? key ^ 0x80000000u : ~key); }
 #endif

@@ -1,31 +1,29 @@
-// Softmax of rows of neighbours, a team to each; to two where a word holds the end of one and the start of the next.
-// Spec constants: 1 dtype, 2 rows together, 3 rows are a multiple of a vector load.
+// Softmax and its kin of rows of neighbours, a team to each; to two where a word of output holds the end of one and the
+// start of the next. Spec constants: 1 dtype, 2 kind, 3 rows together, 4 rows are a multiple of a vector load.
 #include "storage.glsl"
-#include "softmax.glsl"
+#include "softmax_kinds.glsl"
 #include "team.glsl"
 layout(constant_id = 1) const int DTYPE = 0;
-layout(constant_id = 2) const int TOGETHER = 1;
-layout(constant_id = 3) const int VECTORS = 0;
+layout(constant_id = 3) const int TOGETHER = 1;
+layout(constant_id = 4) const int VECTORS = 0;
 PUSH(uint rows; uint n;);
 layout(set = 0, binding = 0) readonly buffer In { uint words[]; } x;
 layout(set = 0, binding = 0) readonly buffer In4 { uvec4 words[]; } x4;
 layout(set = 0, binding = 1) writeonly buffer Out { uint words[]; } y;
 layout(set = 0, binding = 1) writeonly buffer Out4 { uvec4 words[]; } y4;
+layout(set = 0, binding = 2) readonly buffer Dy { uint words[]; } dy;  // of gradients
+layout(set = 0, binding = 2) readonly buffer Dy4 { uvec4 words[]; } dy4;
 
-// Order-preserving integers, so that a team's maximum is an integer one. NaN is never the maximum.
-uint key_of(float f) {
-  const uint u = floatBitsToUint(f);
-  return (u & 0x80000000u) != 0u ? ~u : u | 0x80000000u;
-}
-float float_of(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? key ^ 0x80000000u : ~key); }
+const bool FOURS = VECTORS != 0 && DTYPE == F32;
+const bool NEEDS_MOST = KIND != SOFTMAX_GRADIENT;
 
-vec4 load4(uint i) {  // of float32
-  return uintBitsToFloat(x4.words[i]);
-}
+vec4 load4(uint i) { return uintBitsToFloat(x4.words[i]); }
+vec4 gradient4(uint i) { return GRADIENT ? uintBitsToFloat(dy4.words[i]) : vec4(0.0); }
+float gradient(uint e) { return GRADIENT ? LOAD(dy.words, DTYPE, e) : 0.0; }
 
 float row_max(uint row) {
   float most = LOWEST;
-  if (VECTORS != 0 && DTYPE == F32) {
+  if (FOURS) {
     const uint first = row * pc.n / 4u;
     for (uint i = MEMBER; i < pc.n / 4u; i += MEMBERS) {
       const vec4 v = load4(first + i);
@@ -34,21 +32,23 @@ float row_max(uint row) {
   } else {
     for (uint i = MEMBER; i < pc.n; i += MEMBERS) most = greater(most, LOAD(x.words, DTYPE, row * pc.n + i));
   }
-  return max_or_0(float_of(team_max(key_of(most))));
+  return float_of(team_max(key_of(most)));
 }
 
-float row_sum(uint row, float most) {
+float row_sum(uint row, float from) {
   float sum = 0.0, lost = 0.0;
-  if (VECTORS != 0 && DTYPE == F32) {
+  if (FOURS) {
     const uint first = row * pc.n / 4u;
     for (uint i = MEMBER; i < pc.n / 4u; i += MEMBERS) {
-      const vec4 v = load4(first + i);
-      add_exactly(sum, lost, (exp_below(v.x, most) + exp_below(v.y, most)) +
-                             (exp_below(v.z, most) + exp_below(v.w, most)));
+      const vec4 v = load4(first + i), g = gradient4(first + i);
+      add_exactly(sum, lost, (summand(v.x, g.x, from) + summand(v.y, g.y, from)) +
+                             (summand(v.z, g.z, from) + summand(v.w, g.w, from)));
     }
   } else {
-    for (uint i = MEMBER; i < pc.n; i += MEMBERS)
-      add_exactly(sum, lost, exp_below(LOAD(x.words, DTYPE, row * pc.n + i), most));
+    for (uint i = MEMBER; i < pc.n; i += MEMBERS) {
+      const uint e = row * pc.n + i;
+      add_exactly(sum, lost, summand(LOAD(x.words, DTYPE, e), gradient(e), from));
+    }
   }
   return team_add(sum);
 }
@@ -56,30 +56,36 @@ float row_sum(uint row, float most) {
 void main() {
   if (GROUP_INDEX >= pc.count) return;
   const uint row = GROUP_INDEX * uint(TOGETHER), here = min(uint(TOGETHER), pc.rows - row);
-  float most[2], scale[2];
+  vec2 stats[2];
   for (uint t = 0u; t < here; t++) {
-    most[t] = row_max(row + t);
-    scale[t] = inverse(row_sum(row + t, most[t]));
+    const float most = NEEDS_MOST ? row_max(row + t) : 0.0;
+    stats[t] = stats_of(most, row_sum(row + t, max_or_0(most)));
   }
-  if (VECTORS != 0 && DTYPE == F32) {
+  const uint lanes = per_word(DTYPE);
+  if (KIND == LOGSUMEXP) {
+    if (MEMBER != 0u) return;
+    uint word = 0u;
+    for (uint t = 0u; t < here; t++) word = insert_bits(word, float_to_bits(stats[t].x, DTYPE), DTYPE, t);
+    y.words[row / lanes] = word;
+    return;
+  }
+  if (FOURS) {
     const uint first = row * pc.n / 4u;
     for (uint i = MEMBER; i < pc.n / 4u; i += MEMBERS) {
-      const vec4 v = load4(first + i);
-      y4.words[first + i] =
-          floatBitsToUint(scale[0] * vec4(exp_below(v.x, most[0]), exp_below(v.y, most[0]), exp_below(v.z, most[0]),
-                                          exp_below(v.w, most[0])));
+      const vec4 v = load4(first + i), g = gradient4(first + i);
+      y4.words[first + i] = floatBitsToUint(vec4(result(v.x, g.x, stats[0]), result(v.y, g.y, stats[0]),
+                                                 result(v.z, g.z, stats[0]), result(v.w, g.w, stats[0])));
     }
     return;
   }
-  const uint lanes = per_word(DTYPE), first = row * pc.n / lanes, elements = here * pc.n;
+  const uint first = row * pc.n / lanes, elements = here * pc.n;
   for (uint w = MEMBER; w * lanes < elements; w += MEMBERS) {
     uint word = 0u;
     for (uint lane = 0u; lane < lanes; lane++) {
-      const uint e = w * lanes + lane;
+      const uint e = w * lanes + lane, at = row * pc.n + e;
       if (e >= elements) break;
-      const bool second = e >= pc.n;
-      const float v = exp_below(LOAD(x.words, DTYPE, row * pc.n + e), second ? most[1] : most[0]);
-      word = insert_bits(word, float_to_bits(v * (second ? scale[1] : scale[0]), DTYPE), DTYPE, lane);
+      const vec2 line = e >= pc.n ? stats[1] : stats[0];
+      word = insert_bits(word, float_to_bits(result(LOAD(x.words, DTYPE, at), gradient(at), line), DTYPE), DTYPE, lane);
     }
     y.words[first + w] = word;
   }

@@ -1,12 +1,25 @@
 // A team of invocations that reduces one row: a subgroup alone (define TEAM_SUBGROUP; the workgroup is the
-// subgroup), or a workgroup of up to 256 through a tree in shared memory. Every member gets the result.
+// subgroup), one invocation (TEAM_LONE), or a workgroup of up to 256 through a tree in shared memory. Every member
+// gets the result.
 #ifndef ATTN_TEAM
 #define ATTN_TEAM
 
+#ifdef TEAM_LONE
+#define MEMBER 0u
+#define MEMBERS 1u
+#define TEAM_INDEX (GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x)
+#else
 #define MEMBER gl_LocalInvocationID.x
 #define MEMBERS gl_WorkGroupSize.x
+#define TEAM_INDEX GROUP_INDEX
+#endif
 
-#ifdef TEAM_SUBGROUP
+#ifdef TEAM_LONE
+float team_add(float x) { return x; }
+uint team_add(uint x) { return x; }
+uint team_max(uint x) { return x; }
+uint team_min(uint x) { return x; }
+#elif defined(TEAM_SUBGROUP)
 float team_add(float x) { return subgroupAdd(x); }
 uint team_add(uint x) { return subgroupAdd(x); }
 uint team_max(uint x) { return subgroupMax(x); }

@@ -24,6 +24,7 @@ import {
 } from './elementwise.js';
 
 type F = BackwardContext<object>['F'];
+type Share = (g: Value, a: Value, b: Value, c: Value, F: F) => Value;
 
 interface Binary {
   name: string;
@@ -36,7 +37,7 @@ interface Binary {
   domains?: readonly [readonly [number, number], readonly [number, number]];
   flops: number;
   /** dL/da and dL/db before they are summed to the operands' shapes, from g = dL/dc. */
-  backward?: (g: Value, a: Value, b: Value, c: Value, F: F) => [Value, Value];
+  backward?: readonly [Share, Share];
   /** Tensors that the formula reads. */
   reads?: { inputs?: readonly number[]; outputs?: readonly number[] };
 }
@@ -46,9 +47,9 @@ const power = (a: number, b: number) =>
   a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
 
 /** The gradient goes to the operand that was chosen; to `a` where they are equal. */
-const toChosen = (g: Value, fromA: Value, F: F): [Value, Value] => [
-  F.where!(fromA, g, 0),
-  F.where!(fromA, 0, g),
+const toChosen = (comparison: 'greaterEqual' | 'lessEqual'): [Share, Share] => [
+  (g, a, b, _c, F) => F.where!(F[comparison]!(a, b), g, 0),
+  (g, a, b, _c, F) => F.where!(F[comparison]!(a, b), 0, g),
 ];
 
 const table: readonly Binary[] = [
@@ -58,7 +59,7 @@ const table: readonly Binary[] = [
     f: (a, b) => a + b,
     int: (a, b) => (a + b) | 0,
     flops: 1,
-    backward: (g) => [g, g],
+    backward: [(g) => g, (g) => g],
   },
   {
     name: 'sub',
@@ -66,7 +67,7 @@ const table: readonly Binary[] = [
     f: (a, b) => a - b,
     int: (a, b) => (a - b) | 0,
     flops: 1,
-    backward: (g, _a, _b, _c, F) => [g, F.neg!(g)],
+    backward: [(g) => g, (g, _a, _b, _c, F) => F.neg!(g)],
   },
   {
     name: 'mul',
@@ -74,7 +75,7 @@ const table: readonly Binary[] = [
     f: (a, b) => a * b,
     int: Math.imul,
     flops: 1,
-    backward: (g, a, b, _c, F) => [F.mul!(g, b), F.mul!(g, a)],
+    backward: [(g, _a, b, _c, F) => F.mul!(g, b), (g, a, _b, _c, F) => F.mul!(g, a)],
     reads: { inputs: [0, 1] },
   },
   {
@@ -86,7 +87,7 @@ const table: readonly Binary[] = [
       [0.25, 3],
     ],
     flops: 1,
-    backward: (g, _a, b, c, F) => [F.div!(g, b), F.neg!(F.mul!(F.div!(g, b), c))],
+    backward: [(g, _a, b, _c, F) => F.div!(g, b), (g, _a, b, c, F) => F.neg!(F.mul!(F.div!(g, b), c))],
     reads: { inputs: [1], outputs: [0] },
   },
   {
@@ -98,9 +99,9 @@ const table: readonly Binary[] = [
       [-3, 3],
     ],
     flops: 40,
-    backward: (g, a, b, c, F) => [
-      F.mul!(g, F.mul!(b, F.pow!(a, F.sub!(b, 1)))),
-      F.mul!(g, F.where!(F.equal!(a, 0), 0, F.mul!(c, F.log!(a)))),
+    backward: [
+      (g, a, b, _c, F) => F.mul!(g, F.mul!(b, F.pow!(a, F.sub!(b, 1)))),
+      (g, a, _b, c, F) => F.mul!(g, F.where!(F.equal!(a, 0), 0, F.mul!(c, F.log!(a)))),
     ],
     reads: { inputs: [0, 1], outputs: [0] },
   },
@@ -110,7 +111,7 @@ const table: readonly Binary[] = [
     f: Math.max,
     int: Math.max,
     flops: 1,
-    backward: (g, a, b, _c, F) => toChosen(g, F.greaterEqual!(a, b), F),
+    backward: toChosen('greaterEqual'),
     reads: { inputs: [0, 1] },
   },
   {
@@ -119,7 +120,7 @@ const table: readonly Binary[] = [
     f: Math.min,
     int: Math.min,
     flops: 1,
-    backward: (g, a, b, _c, F) => toChosen(g, F.lessEqual!(a, b), F),
+    backward: toChosen('lessEqual'),
     reads: { inputs: [0, 1] },
   },
   { name: 'equal', doc: 'a = b', f: (a, b) => +(a === b), compares: true, flops: 1 },
@@ -194,6 +195,7 @@ function binary(code: number): Callable<object, [a: Operand, b: Operand]> {
       : ['a', 'b'],
     attrs: {},
     dtypes,
+    autocast: 'widest',
     infer: ([a, b]) => [spec(broadcastShapes([a!.shape, b!.shape], name), compares ? 'bool' : a!.dtype)],
     reference([a, b], problem) {
       const out = new Float64Array(problem.outputs[0]!.size);
@@ -215,10 +217,10 @@ function binary(code: number): Callable<object, [a: Operand, b: Operand]> {
     }),
     backward:
       backward &&
-      (({ grads: [g], inputs: [a, b], outputs: [c], problem, F }) => {
-        const [da, db] = backward(g!, a!, b!, c!, F);
-        return [sumTo(da, problem.inputs[0]!.shape, F), sumTo(db, problem.inputs[1]!.shape, F)];
-      }),
+      (({ grads: [g], needs, inputs: [a, b], outputs: [c], problem, F }) =>
+        backward.map((share, i) =>
+          needs[i] ? sumTo(share(g!, a!, b!, c!, F), problem.inputs[i]!.shape, F) : null,
+        )),
     saves: reads ?? {},
     samples,
     invalid: [

@@ -68,6 +68,7 @@ export const concat = defineOp<[tensors: readonly Tensor[]]>()<ConcatAttrs>({
   doc: 'tensors one after the other along an axis',
   inputs: ['x'],
   variadic: true,
+  autocast: 'widest',
   attrs: { axis: 0 },
   dtypes,
   infer(inputs, attrs) {

@@ -23,6 +23,8 @@ export interface InputSpec {
   dtype?: DType;
   /** Or one of these, whatever the call's: a mask of bools or floats, fp32 weights of a norm of halves. */
   dtypes?: readonly DType[];
+  /** Floats that no gradient flows into (a table of angles): `backward` gives null, or refuses where one is wanted. */
+  constant?: boolean;
   /** Sample values are drawn uniformly from here (integers for integer dtypes). Default [-3, 3]. */
   domain?: readonly [number, number];
 }
@@ -103,6 +105,11 @@ export interface OpDefinition<A extends object> {
    * CPU kernel finds them after the outputs in `out`; GPU plans bind them with `write: true`. No gradient flows.
    */
   updates?: readonly number[];
+  /**
+   * Under autocast, inputs of free dtype become: 'half' the chosen half, where the time goes into products; 'widest'
+   * the widest dtype among them. Default: what they are.
+   */
+  autocast?: 'half' | 'widest';
   /** A gradient or an optimiser's step: exported and tested like every op, but no method of tensors. */
   internal?: boolean;
   /** Attributes with their defaults. */
@@ -123,7 +130,15 @@ export interface OpDefinition<A extends object> {
    * goes (a norm in a residual stream). For the others the tape adds.
    */
   accumulates?: readonly number[];
-  /** What backward reads: the tape holds exactly these. */
+  /**
+   * Makes the first output again from what `saves` names, for ops whose output costs more to keep than to compute
+   * (an activation, a norm): the tape lets it go although another gradient reads it. `can` tells of which problems.
+   */
+  recompute?: {
+    can(problem: Problem<A>): boolean;
+    run(context: Pick<BackwardContext<A>, 'inputs' | 'outputs' | 'attrs' | 'problem' | 'F'>): Value;
+  };
+  /** What backward (and recompute) reads: the tape holds exactly these. */
   saves?: { inputs?: readonly number[]; outputs?: readonly number[] };
   samples: readonly Sample<A>[];
   /** Allowed error relative to max(1, |reference|) in fp32; halves widen by their own epsilon. Default 1e-5. */

@@ -4,7 +4,7 @@ import { dtypeBytes, dtypeCode, dtypes } from '../tensor/dtype.js';
 import { collapse, normalizeAxis, show, spec, stridesOf } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type Problem } from './define.js';
-import { loneGroup, overBinding, padLeft, wordsOf } from './launch.js';
+import { FAULT, loneGroup, overBinding, padLeft, wordsOf } from './launch.js';
 
 export interface GatherAttrs {
   axis: number;
@@ -21,9 +21,6 @@ function walkOf({ inputs, attrs }: Problem<GatherAttrs>) {
   ]);
   return { size: x!.shape[axis]!, stride: strides[axis]!, shape: merged.shape, strides: merged.strides[0]! };
 }
-
-/** The engine's fault words: see native/engine/prepared.h. */
-const FAULT = 255;
 
 /**
  * out[i, j, …] = x[index[i, j, …], j, …] for axis 0, and likewise for others. The index is no larger than x on the
@@ -110,6 +107,10 @@ export const gather = defineOp<[x: Tensor, index: Tensor]>()<GatherAttrs>({
     bytes: inputs[1]!.bytes + 2 * outputs[0]!.bytes,
     family: 'move',
   }),
+  backward({ grads: [g], inputs: [, index], problem, attrs, F }) {
+    return [F.gatherBackward!(g, index, { axis: attrs.axis, shape: problem.inputs[0]!.shape }), null];
+  },
+  saves: { inputs: [1] },
   samples: [
     {
       shapes: [

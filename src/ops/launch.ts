@@ -3,6 +3,9 @@ import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { type Spec, show } from '../tensor/shape.js';
 
+/** The operand that is the engine's fault words: shaders/lib/fault.glsl writes them, native/engine/prepared.h reads. */
+export const FAULT = 255;
+
 /** 32-bit words of storage. */
 export const wordsOf = (s: Spec): number => Math.ceil(s.size / perWord(s.dtype));
 
@@ -60,7 +63,12 @@ export const overTurns = (turns: number, caps: Caps): string | null =>
  * Narrows an output from fp32 scratch (16 bytes for every four elements), for kernels whose invocations would share
  * words of halves.
  */
-export function narrow(scratch: number, operand: number, out: Spec, caps: Caps): Dispatch {
+export function narrow(
+  scratch: number,
+  operand: number,
+  out: Pick<Spec, 'size' | 'dtype'>,
+  caps: Caps,
+): Dispatch {
   const units = Math.ceil(out.size / 4);
   const size = Math.min(256, caps.maxInvocations);
   return {

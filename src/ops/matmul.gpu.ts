@@ -1,55 +1,95 @@
-/** matmul on Vulkan: which of its kernels (shaders/matmul_*.comp) runs a problem, and with what tiles. */
+/** Products of matrices on Vulkan: which kernel (shaders/matmul_*.comp) runs one, and with what tiles. */
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
-import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
-import { sizeOf } from '../tensor/shape.js';
+import { type DType, dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
+import { type Spec, sizeOf } from '../tensor/shape.js';
+import { type Activation, activationCode } from './activations.js';
 import type { GpuVariant, Problem } from './contract.js';
 import { narrow, overTurns } from './launch.js';
-import { activations, type MatmulAttrs, type Walk, walk } from './matmul.walk.js';
+import { type MatmulAttrs, type Walk, walk } from './matmul.walk.js';
 
-type MatmulProblem = Problem<MatmulAttrs>;
+/** An operand of a launch: its place among the plan's (inputs, outputs, scratch), and what lies there. */
+export interface Place {
+  operand: number;
+  dtype: DType;
+  bytes: number;
+}
+export const placed = (operand: number, { dtype, bytes }: Spec): Place => ({ operand, dtype, bytes });
 
-/** A part of the problem whose operands fit bindings, cut along the first batch dimension or along the rows. */
+/** out = act(a b + bias) + residual, and `kept` = a b + bias, of a's dtype. */
+export interface Product extends Walk {
+  a: Place;
+  b: Place;
+  out: Place;
+  bias?: Place | undefined;
+  residual?: Place | undefined;
+  kept?: Place | undefined;
+  transposeA: boolean;
+  transposeB: boolean;
+  activation: Activation;
+  /** The first place that is free for scratch. */
+  free: number;
+}
+
+/** A family of kernels that run products. */
+export interface Tier {
+  name: string;
+  /** Can it run at all? null, or the reason why not. */
+  admits(product: Product, caps: Caps): string | null;
+  /** Is it worth it here? */
+  prefers(product: Product, caps: Caps): boolean;
+  plan(product: Product, caps: Caps): GpuPlan;
+}
+
+/** A part of a product whose operands fit bindings, cut along the first batch dimension or along the rows. */
 interface Piece extends Walk {
   binds: Bind[];
 }
 
-/** The pieces of a problem; or why there are none. Binds: a, b, bias (b again where there is none), out. */
-function cut(problem: MatmulProblem, caps: Caps): Piece[] | string {
-  const w = walk(problem);
-  const [a, b, bias] = problem.inputs;
-  const out = problem.outputs[0]!;
-  const limit = Math.min(caps.maxBindingBytes, 2 ** 32 - 256); // kernels count in 32 bits
-  const batched = w.batch.length > 0;
-  const rowsOfA = problem.attrs.transposeA ? 0 : w.k * dtypeBytes[a!.dtype];
-  // Bytes that one step along the cut adds to each operand; 0 where it stays whole.
-  const steps = [
-    batched ? w.aSteps[0]! * w.m * w.k * dtypeBytes[a!.dtype] : rowsOfA,
-    batched ? w.bSteps[0]! * w.k * w.n * dtypeBytes[b!.dtype] : 0,
-    0,
-    (batched ? sizeOf(w.batch.slice(1)) * w.m : 1) * w.n * dtypeBytes[out.dtype],
-  ];
-  const operands = [0, 1, bias ? 2 : 1, problem.inputs.length];
-  const bytes = [a!.bytes, b!.bytes, bias?.bytes ?? 0, out.bytes];
-  if (Math.max(...bytes) <= limit)
-    return [{ ...w, binds: operands.map((operand, i) => ({ operand, write: i === 3 })) }];
+const NAMES = ['a', 'b', 'bias', 'out', 'residual', 'the pre-activation'];
 
-  const whole = ['a', 'b', 'bias', 'out'].find((_, i) => bytes[i]! > limit && steps[i] === 0);
-  if (whole || (!batched && problem.attrs.transposeA))
+/** The pieces of a product; or why there are none. Absent operands are bound as b, which every product has. */
+function cut(p: Product, caps: Caps): Piece[] | string {
+  const limit = Math.min(caps.maxBindingBytes, 2 ** 32 - 256); // kernels count in 32 bits
+  const batched = p.batch.length > 0;
+  const rowsOfA = p.transposeA ? 0 : p.k;
+  const rowsOfOut = (batched ? sizeOf(p.batch.slice(1)) * p.m : 1) * p.n;
+  const given = [p.a, p.b, p.bias, p.out, p.residual, p.kept];
+  // Elements that one step along the cut adds to each operand; 0 where it stays whole.
+  const moves = [
+    batched ? p.aSteps[0]! * p.m * p.k : rowsOfA,
+    batched ? p.bSteps[0]! * p.k * p.n : 0,
+    0,
+    rowsOfOut,
+    rowsOfOut,
+    rowsOfOut,
+  ];
+  const operands = given.map((place, i) => ({
+    ...(place ?? p.b),
+    elements: moves[place ? i : 1]!,
+    write: i === 3 || !!(i === 5 && place),
+  }));
+  const steps = operands.map((o) => o.elements * dtypeBytes[o.dtype]);
+  const tooLarge = (i: number) => operands[i]!.bytes > limit;
+  if (!operands.some((_, i) => tooLarge(i)))
+    return [{ ...p, binds: operands.map(({ operand, write }) => ({ operand, write })) }];
+
+  const whole = NAMES.find((_, i) => tooLarge(i) && steps[i] === 0);
+  if (whole || (!batched && p.transposeA))
     return `${whole ?? 'out'} is larger than the ${limit} bytes that this device binds, and cannot be cut`;
   const alignment = Math.max(4, caps.offsetAlignment); // a power of two
   const even = Math.max(...steps.map((s) => (s === 0 ? 1 : alignment / commonPowerOfTwo(s, alignment))));
   const most = Math.floor(limit / Math.max(...steps) / even) * even;
   if (most === 0) return `one matrix of it is larger than the ${limit} bytes that this device binds`;
-  const total = batched ? w.batch[0]! : w.m;
+  const total = batched ? p.batch[0]! : p.m;
   const pieces: Piece[] = [];
   for (let at = 0; at < total; at += most) {
     const count = Math.min(most, total - at);
-    const binds = operands.map((operand, i) => {
-      const step = steps[i === 2 && !bias ? 1 : i]!;
+    const binds = operands.map(({ operand, write }, i) => {
+      const step = steps[i]!;
       const range = step === 0 ? {} : { offset: at * step, bytes: Math.ceil((count * step) / 4) * 4 };
-      return { operand, write: i === 3, ...range };
+      return { operand, write, ...range };
     });
-    pieces.push(batched ? { ...w, batch: [count, ...w.batch.slice(1)], binds } : { ...w, m: count, binds });
+    pieces.push(batched ? { ...p, batch: [count, ...p.batch.slice(1)], binds } : { ...p, m: count, binds });
   }
   return pieces;
 }
@@ -61,59 +101,58 @@ function commonPowerOfTwo(n: number, most: number): number {
   return p;
 }
 
-const isHalf = (problem: MatmulProblem) => perWord(problem.inputs[0]!.dtype) === 2;
+const isHalf = ({ a }: Product) => perWord(a.dtype) === 2;
 
 /** Tiled kernels write whole words: rows that end within one go through fp32 scratch, narrowed afterwards. */
-function ragged(problem: MatmulProblem): boolean {
-  return perWord(problem.outputs[0]!.dtype) === 2 && walk(problem).n % 2 === 1;
-}
+const ragged = (p: Product) => perWord(p.out.dtype) === 2 && p.n % 2 === 1;
 
 /** Why a tiled kernel cannot run, or null. */
-function tiledRefusal(problem: MatmulProblem, caps: Caps): string | null {
-  const out = problem.outputs[0]!;
-  const pieces = cut(problem, caps);
+function tiledRefusal(p: Product, caps: Caps): string | null {
+  const pieces = cut(p, caps);
   if (typeof pieces === 'string') return pieces;
-  if (ragged(problem) && (pieces.length > 1 || out.size * 4 > caps.maxBindingBytes))
-    return `rows of ${walk(problem).n} halves end within a word, and fp32 scratch would exceed a binding`;
+  const odd = `rows of ${p.n} halves end within a word`;
+  if (p.kept && perWord(p.kept.dtype) === 2 && p.n % 2 === 1) return odd;
+  if (ragged(p) && (pieces.length > 1 || 2 * p.out.bytes > caps.maxBindingBytes))
+    return `${odd}, and fp32 scratch would exceed a binding`;
   return null;
 }
 
 /** Elements of each operand's stored rows divisible by `by`: vectors of them may be read at once. */
-const divisible = (problem: MatmulProblem, by: number): [boolean, boolean] => {
-  const { m, n, k } = walk(problem);
-  const { transposeA, transposeB } = problem.attrs;
-  return [(transposeA ? m : k) % by === 0, (transposeB ? k : n) % by === 0];
-};
+const divisible = (p: Product, by: number): [boolean, boolean] => [
+  (p.transposeA ? p.m : p.k) % by === 0,
+  (p.transposeB ? p.k : p.n) % by === 0,
+];
+
+/** dtype of an operand that may be absent, for a specialisation constant. */
+const optional = (place: Place | undefined) => (place ? 1 + dtypeCode[place.dtype] : 0);
 
 /** Launches of one kernel over all pieces; `tile` is what a group makes, rows x columns. */
 function launches(
-  problem: MatmulProblem,
+  p: Product,
   caps: Caps,
   kernel: { shader: string; size: number; spec: number[]; tile: [number, number]; across?: number },
 ): GpuPlan {
-  const { transposeA, transposeB, activation } = problem.attrs;
-  const pieces = cut(problem, caps) as Piece[];
-  const out = problem.outputs[0]!;
   const simple = kernel.shader === 'matmul_simple';
-  const viaScratch = !simple && ragged(problem) && out.size > 0;
-  const scratch = problem.inputs.length + 1; // as an operand: after the inputs and the output
+  const viaScratch = !simple && ragged(p) && p.out.bytes > 0;
   const dispatches: Dispatch[] = [];
-  for (const { m, n, k, batch, aSteps, bSteps, binds } of pieces) {
+  for (const { m, n, k, batch, aSteps, bSteps, binds } of cut(p, caps) as Piece[]) {
     const elements = sizeOf(batch) * m * n;
     if (elements === 0) continue;
-    const words = Math.ceil(elements / perWord(out.dtype));
+    const perUnit = Math.max(perWord(p.out.dtype), p.kept ? perWord(p.kept.dtype) : 1);
     const tiles = [Math.ceil(m / kernel.tile[0]), Math.ceil(n / kernel.tile[1])] as const;
     const six = (list: readonly number[]) => Array.from({ length: 6 }, (_, i) => list[i] ?? 0);
     dispatches.push({
       shader: kernel.shader,
       spec: [
         kernel.size,
-        dtypeCode[problem.inputs[0]!.dtype],
-        viaScratch ? dtypeCode.float32 : dtypeCode[out.dtype],
-        Number(transposeA),
-        Number(transposeB),
-        activations.indexOf(activation),
-        Number(problem.inputs.length > 2),
+        dtypeCode[p.a.dtype],
+        viaScratch ? dtypeCode.float32 : dtypeCode[p.out.dtype],
+        Number(p.transposeA),
+        Number(p.transposeB),
+        activationCode[p.activation],
+        optional(p.bias),
+        optional(p.residual),
+        Number(!!p.kept),
         ...kernel.spec,
       ],
       push: [
@@ -128,40 +167,40 @@ function launches(
         ...six(aSteps),
         ...six(bSteps),
       ],
-      groups: simple ? Math.ceil(words / kernel.size) : tiles[0] * tiles[1] * sizeOf(batch),
-      binds: viaScratch ? [...binds.slice(0, 3), { operand: scratch, write: true }] : binds,
+      groups: simple ? Math.ceil(elements / perUnit / kernel.size) : tiles[0] * tiles[1] * sizeOf(batch),
+      binds: viaScratch ? binds.with(3, { operand: p.free, write: true }) : binds,
     });
   }
   if (!viaScratch) return { dispatches };
-  dispatches.push(narrow(scratch, problem.inputs.length, out, caps));
-  return { dispatches, scratch: [Math.ceil(out.size / 4) * 16] };
+  const size = sizeOf(p.batch) * p.m * p.n;
+  dispatches.push(narrow(p.free, p.out.operand, { size, dtype: p.out.dtype }, caps));
+  return { dispatches, scratch: [Math.ceil(size / 4) * 16] };
 }
 
-const refusal = (problem: MatmulProblem, caps: Caps): string | null => {
-  const pieces = cut(problem, caps);
+const refusal = (p: Product, caps: Caps): string | null => {
+  const pieces = cut(p, caps);
   return typeof pieces === 'string' ? pieces : null;
 };
 
 const powerOfTwoFrom = (n: number) => 2 ** Math.ceil(Math.log2(Math.max(1, n)));
 
-const shared: GpuVariant<MatmulAttrs> = {
+const shared: Tier = {
   name: 'shared',
-  admits(problem, caps) {
-    const [, , , bytes] = sharedTile(problem, caps);
+  admits(p, caps) {
+    const [, , , bytes] = sharedTile(p, caps);
     if (caps.maxInvocations < 64) return `groups of ${caps.maxInvocations} invocations are too small`;
     if (bytes > caps.sharedBytes)
       return `its tiles take ${bytes} of ${caps.sharedBytes} bytes of shared memory`;
-    return overTurns(2 * walk(problem).k, caps) ?? tiledRefusal(problem, caps);
+    return overTurns(2 * p.k, caps) ?? tiledRefusal(p, caps);
   },
   // On a CPU a barrier costs hundreds of multiply-adds; for a few rows or columns a tile is mostly padding.
-  prefers(problem, caps) {
-    const { m, n } = walk(problem);
-    return caps.type !== 'cpu' && m >= 8 && n >= 8;
+  prefers(p, caps) {
+    return caps.type !== 'cpu' && p.m >= 8 && p.n >= 8;
   },
-  plan(problem, caps) {
-    const [side, rows, cols] = sharedTile(problem, caps);
-    const quads = divisible(problem, 4).map(Number);
-    return launches(problem, caps, {
+  plan(p, caps) {
+    const [side, rows, cols] = sharedTile(p, caps);
+    const quads = divisible(p, 4).map(Number);
+    return launches(p, caps, {
       shader: 'matmul_shared',
       size: (side / rows) * (side / cols),
       spec: [side, side, sharedDepth, rows, cols, ...quads],
@@ -174,10 +213,9 @@ const sharedDepth = 16;
 
 /** Side of a group's tile, rows and columns of a thread's, bytes of shared memory. */
 function sharedTile(
-  problem: MatmulProblem,
+  { m, n, batch }: Product,
   caps: Caps,
 ): [side: number, rows: number, cols: number, bytes: number] {
-  const { m, n, batch } = walk(problem);
   const bytes = (side: number) => 2 * sharedDepth * (side + 4) * 4;
   // Large tiles reuse what they load twice as often, where there are enough of them to fill a big device.
   const many = Math.ceil(m / 128) * Math.ceil(n / 128) * sizeOf(batch) >= 128;
@@ -187,13 +225,12 @@ function sharedTile(
   return [64, rows, cols, bytes(64)];
 }
 
-const nobarrier: GpuVariant<MatmulAttrs> = {
+const nobarrier: Tier = {
   name: 'nobarrier',
-  admits: (problem, caps) =>
-    overTurns(walk(problem).k / (isHalf(problem) ? 2 : 1), caps) ?? tiledRefusal(problem, caps),
+  admits: (p, caps) => overTurns(p.k / (isHalf(p) ? 2 : 1), caps) ?? tiledRefusal(p, caps),
   prefers: (_, caps) => caps.type === 'cpu',
-  plan(problem, caps) {
-    const { m, n, k, batch } = walk(problem);
+  plan(p, caps) {
+    const { m, n, k, batch } = p;
     const flops = 2 * m * n * k * sizeOf(batch);
     // A larger tile loads less and compiles longer: 16 x 16 takes a software driver a second, once.
     const most = flops < 2 ** 21 ? 4 : flops < 2 ** 27 ? 8 : 16;
@@ -201,9 +238,9 @@ const nobarrier: GpuVariant<MatmulAttrs> = {
     const [rows, cols] = [fit(m), fit(n)];
     const size = 8;
     const across = Math.min(m <= rows ? size : 4, powerOfTwoFrom(n / cols));
-    const half = isHalf(problem);
-    const pairs = divisible(problem, 2).map((even) => Number(half && even));
-    return launches(problem, caps, {
+    const half = isHalf(p);
+    const pairs = divisible(p, 2).map((even) => Number(half && even));
+    return launches(p, caps, {
       shader: 'matmul_nobarrier',
       size,
       spec: [rows, cols, half ? 2 : 1, ...pairs],
@@ -213,12 +250,37 @@ const nobarrier: GpuVariant<MatmulAttrs> = {
   },
 };
 
-const simple: GpuVariant<MatmulAttrs> = {
+const simple: Tier = {
   name: 'simple',
-  admits: (problem, caps) =>
-    overTurns(walk(problem).k * perWord(problem.outputs[0]!.dtype), caps) ?? refusal(problem, caps),
-  plan: (problem, caps) =>
-    launches(problem, caps, { shader: 'matmul_simple', size: 64, spec: [], tile: [1, 1] }),
+  admits: (p, caps) =>
+    overTurns(p.k * Math.max(perWord(p.out.dtype), p.kept ? perWord(p.kept.dtype) : 1), caps) ??
+    refusal(p, caps),
+  prefers: () => true,
+  plan: (p, caps) => launches(p, caps, { shader: 'matmul_simple', size: 64, spec: [], tile: [1, 1] }),
 };
 
-export const matmulVariants: readonly GpuVariant<MatmulAttrs>[] = [shared, nobarrier, simple];
+/** Best first. */
+export const tiers: readonly Tier[] = [shared, nobarrier, simple];
+
+function productOf(problem: Problem<MatmulAttrs>): Product {
+  const [a, b, bias] = problem.inputs;
+  const out = problem.inputs.length;
+  return {
+    ...walk(problem),
+    ...problem.attrs,
+    a: placed(0, a!),
+    b: placed(1, b!),
+    bias: bias && placed(2, bias),
+    out: placed(out, problem.outputs[0]!),
+    free: out + 1,
+  };
+}
+
+export const matmulVariants: readonly GpuVariant<MatmulAttrs>[] = tiers.map(
+  ({ name, admits, prefers, plan }) => ({
+    name,
+    admits: (problem, caps) => admits(productOf(problem), caps),
+    prefers: (problem, caps) => prefers(productOf(problem), caps),
+    plan: (problem, caps) => plan(productOf(problem), caps),
+  }),
+);

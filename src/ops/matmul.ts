@@ -3,21 +3,13 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode } from '../tensor/dtype.js';
 import { broadcastShapes, type Shape, show, sizeOf, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { type Activation, activationCode, activations, activationTable } from './activations.js';
 import { defineOp, type Sample } from './define.js';
 import { sumTo } from './elementwise.js';
-import { erf } from './erf.js';
 import { matmulVariants } from './matmul.gpu.js';
-import { type Activation, activations, frame, type MatmulAttrs, walk } from './matmul.walk.js';
+import { frame, type MatmulAttrs, walk } from './matmul.walk.js';
 
 export type { Activation, MatmulAttrs };
-
-const activate: Record<Activation, (x: number) => number> = {
-  none: (x) => x,
-  relu: (x) => Math.max(x, 0),
-  gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
-  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
-  silu: (x) => x / (1 + Math.exp(-x)),
-};
 
 const product = (
   m: number,
@@ -41,6 +33,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     { name: 'bias', domain: [-1, 1] },
   ],
   optional: 1,
+  autocast: 'half',
   attrs: { transposeA: false, transposeB: false, activation: 'none', outDtype: '' },
   dtypes: ['float32', 'float16', 'bfloat16'],
 
@@ -96,7 +89,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
         for (let j = 0; j < n; j++) {
           let sum = bias ? bias[j]! : 0;
           for (let l = 0; l < k; l++) sum += a![aAt + i * aRow + l * aCol]! * b![bAt + l * bRow + j * bCol]!;
-          out[(z * m + i) * n + j] = activate[activation](sum);
+          out[(z * m + i) * n + j] = activationTable[activation].f(sum);
         }
     }
     return [out];
@@ -111,7 +104,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
       attrs: [
         dtypeCode[problem.inputs[0]!.dtype],
         dtypeCode[problem.outputs[0]!.dtype],
-        activations.indexOf(activation),
+        activationCode[activation],
         Number(problem.inputs.length > 2),
         m,
         n,

@@ -1,10 +1,8 @@
 /** How matmul reads its operands: what its two backends and its definition share. */
 import type { DType } from '../tensor/dtype.js';
 import { broadcastShapes, broadcastStrides, collapse, type Shape } from '../tensor/shape.js';
+import type { Activation } from './activations.js';
 import type { Problem } from './contract.js';
-
-export const activations = ['none', 'relu', 'gelu', 'gelu_tanh', 'silu'] as const;
-export type Activation = (typeof activations)[number];
 
 export interface MatmulAttrs {
   /** a is stored [..., K, M]. */

@@ -9,6 +9,7 @@ import { checkShape, type Shape, spec } from '../tensor/shape.js';
 import { defineOp, type Problem } from './define.js';
 import { bytesOf } from './elementwise.js';
 import { mapGroup, split } from './launch.js';
+import { philox } from './philox.js';
 
 interface Common {
   shape: Shape;
@@ -20,26 +21,6 @@ interface Common {
 
 const low32 = (x: number) => x % 2 ** 32;
 const high32 = (x: number) => Math.floor(x / 2 ** 32);
-
-/** a b as {high, low} words of 32 bits. */
-function multiply(a: number, b: number): [number, number] {
-  const product = BigInt(a) * BigInt(b);
-  return [Number(product >> 32n), Number(product & 0xffffffffn)];
-}
-
-/** The four words of a counter under a key. */
-export function philox(counter: readonly number[], key: readonly number[]): number[] {
-  let [c0, c1, c2, c3] = counter as [number, number, number, number];
-  let [k0, k1] = key as [number, number];
-  for (let round = 0; round < 10; round++) {
-    const [high0, low0] = multiply(0xd2511f53, c0);
-    const [high1, low1] = multiply(0xcd9e8d57, c2);
-    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
-    k0 = (k0 + 0x9e3779b9) >>> 0;
-    k1 = (k1 + 0xbb67ae85) >>> 0;
-  }
-  return [c0, c1, c2, c3];
-}
 
 /** n numbers in [0, 1) of 24 bits, padded to whole counters. */
 function units(n: number, { seed, offset }: Common): Float64Array {

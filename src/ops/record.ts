@@ -26,8 +26,30 @@ interface Entry {
   problem: Problem;
 }
 
+/** What autograd sees of calls, and what it may do to them: src/autograd fills this in. */
+export interface Observer {
+  /** Runs a call in another way altogether: gradcheck's Float64 references. */
+  interpret: ((op: Op, operands: readonly Operand[], attrs: object | undefined) => Tensor[]) | undefined;
+  /** The operands as they should be: autocast's dtypes. */
+  convert: ((op: Op, operands: readonly Operand[]) => readonly Operand[]) | undefined;
+  /** Told of calls with an operand in the graph of gradients; of every call where `watchAll`. */
+  recorded:
+    | ((op: Op, problem: Problem, inputs: readonly Tensor[], outputs: readonly Tensor[]) => void)
+    | undefined;
+  watchAll: boolean;
+}
+
+export const observer: Observer = {
+  interpret: undefined,
+  convert: undefined,
+  recorded: undefined,
+  watchAll: false,
+};
+
 /** Runs an op on its operands and returns its outputs. */
-export function record(op: Op, operands: readonly Operand[], attrs: object | undefined): Tensor[] {
+export function record(op: Op, given: readonly Operand[], attrs: object | undefined): Tensor[] {
+  if (observer.interpret) return observer.interpret(op, given, attrs);
+  const operands = observer.convert ? observer.convert(op, given) : given;
   for (let i = 0; i < operands.length; i++)
     if (!(operands[i] instanceof Tensor)) return recordNumbers(op, operands, attrs);
   return recordTensors(op, operands as readonly Tensor[], attrs);
@@ -37,6 +59,7 @@ function recordTensors(op: Op, tensors: readonly Tensor[], attrs: object | undef
   const runtime =
     tensors.length > 0 ? tensors[0]!.storage(op.name, inputSpec(op, 0).name).runtime : currentRuntime();
   const buffers = new Array<number>(tensors.length);
+  let tracked = observer.watchAll;
   let key: string | number;
   if (tensors.length === 0) key = '';
   else if (tensors.length === 1) key = tensors[0]!.spec.id;
@@ -54,6 +77,7 @@ function recordTensors(op: Op, tensors: readonly Tensor[], attrs: object | undef
         },
       );
     buffers[i] = storage.buffer;
+    if (tensors[i]!.edge) tracked = true;
   }
   runtime.firstUse();
   const memo = (runtime.memo[op.id] ??= new Map()) as Map<string | number, Entry>;
@@ -81,6 +105,8 @@ function recordTensors(op: Op, tensors: readonly Tensor[], attrs: object | undef
     results[i] = new Tensor(out, { runtime, buffer });
   }
   runtime.record(entry.prepared, buffers);
+  if (tracked) observer.recorded?.(op, entry.problem, tensors, results);
+  if (op.updates) for (const i of op.updates) tensors[i]!.storage(op.name, inputSpec(op, i).name).changed();
   return results;
 }
 
@@ -96,7 +122,8 @@ export function problemOf(op: Op, inputs: readonly Spec[], attrs: object): Probl
   return { inputs, outputs: op.infer(inputs, attrs), attrs };
 }
 
-const inputSpec = (op: Op, index: number): InputSpec =>
+/** What an op says of an input; a list's tail repeats its last. */
+export const inputSpec = (op: Op, index: number): InputSpec =>
   op.inputSpecs[Math.min(index, op.inputSpecs.length - 1)] ?? { name: 'x' };
 
 /** The dtype and value range of each input of a sample at a dtype. */
@@ -226,6 +253,7 @@ function prepare(
     problem: showProblem(problem),
     inputs: problem.inputs.map((s, i) => info(s, domains[i]!)),
     outputs: problem.outputs.map((s) => info(s, [0, 1])),
+    updates: op.updates ?? [],
     cpu: op.cpu(typed),
     gpu,
     cost: op.cost(typed),
@@ -302,7 +330,8 @@ export function toleranceOf(op: Op, problem: Problem): number {
     (worst, s) => Math.max(worst, epsilon(s.dtype)),
     0,
   );
-  return Math.max(base, isFloat(problem.outputs[0]!.dtype) ? 4 * coarsest : 0);
+  const result = problem.outputs[0] ?? problem.inputs[op.updates?.[0] ?? 0]!;
+  return Math.max(base, isFloat(result.dtype) ? 4 * coarsest : 0);
 }
 
 const epsilon = (dtype: DType): number =>

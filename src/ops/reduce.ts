@@ -110,6 +110,22 @@ function spread({ grads: [g], problem, F }: BackwardContext<ReduceAttrs>): Value
   return F.add!(kept, F.fill!({ shape, value: 0, dtype }));
 }
 
+/** The first of the greatest elements has its output's gradient, the others none. */
+function toGreatest({ grads: [g], inputs: [x], problem, F }: BackwardContext<ReduceAttrs>): Value {
+  const { shape } = problem.inputs[0]!;
+  const reduced = normalizeAxes(problem.attrs.axis, shape.length, 'max');
+  if (reduced.length === 0) return g!.reshape(shape);
+  // As rows [outputs, candidates]; argmax takes one axis.
+  const order = [...shape.keys()].filter((i) => !reduced.includes(i)).concat(reduced);
+  const moved = order.some((axis, i) => axis !== i);
+  const sizes = order.map((i) => shape[i]!);
+  const rows = [sizeOf(sizes.slice(0, sizes.length - reduced.length)), sizeOf(reduced.map((i) => shape[i]!))];
+  const inRows = (moved ? F.permute!(x, { axes: order }) : x!).reshape(rows);
+  const first = F.argmax!(inRows, { axis: 1, keepDims: true });
+  const dx = F.gatherBackward!(g!.reshape([rows[0]!, 1]), first, { axis: 1, shape: rows }).reshape(sizes);
+  return moved ? F.permute!(dx, { axes: order.map((_, i) => order.indexOf(i)) }) : dx;
+}
+
 const reduction = (
   kind: Kind,
   doc: string,
@@ -164,12 +180,14 @@ export const mean = reduction('mean', 'mean of x over the axes', floatDTypes, {
   saves: {},
 });
 
-/** Greatest element over axes. NaN counts as greater than everything. */
+/** Greatest element over axes. NaN counts as greater than everything. The gradient flows into the first of equals. */
 export const max = reduction(
   'max',
   'greatest element of x over the axes, NaN if there is one',
   [...floatDTypes, 'int32'],
   {
+    backward: (context) => [toGreatest(context)],
+    saves: { inputs: [0] },
     samples,
     invalid: [...badAxes, noneToChoose],
   },

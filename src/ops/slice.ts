@@ -1,7 +1,7 @@
 /** A box of a tensor, every `steps`-th element of it. */
 import { ArgumentError } from '../runtime/errors.js';
 import { dtypes } from '../tensor/dtype.js';
-import { type Shape, spec, stridesOf } from '../tensor/shape.js';
+import { type Shape, sizeOf, spec, stridesOf } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineOp, type Problem } from './define.js';
 import { cpuCopy, strided, viewOf } from './strided.js';
@@ -86,17 +86,25 @@ export const slice = defineOp<[x: Tensor]>()<SliceAttrs>({
   cpu: (problem) => cpuCopy(problem, view(problem)),
   gpu: [strided(view)],
   cost: ({ outputs }) => ({ flops: 0, bytes: 2 * outputs[0]!.bytes, family: 'move' }),
-  /** The gradient lies where the slice was taken, zeros around it; not for steps beyond 1. */
+  /** The gradient lies where the slice was taken, zeros around it and between its elements. */
   backward({ grads: [g], problem, F }) {
     const { shape } = problem.inputs[0]!;
     const ranges = rangesOf(shape, problem.attrs);
-    if (ranges.some((r) => r.step !== 1))
-      throw new ArgumentError(`has no gradient for steps [${problem.attrs.steps}]`, {
-        op: 'slice',
-        hint: 'use steps of 1, or gather',
-      });
+    const spread = [...problem.outputs[0]!.shape];
+    let dx = g!;
+    ranges.forEach(({ step, size, start }, i) => {
+      if (step === 1 || size <= 1) return;
+      const [outer, inner] = [sizeOf(spread.slice(0, i + 1)), sizeOf(spread.slice(i + 1))];
+      dx = F.pad!(dx.reshape([outer, 1, inner]), { before: [], after: [0, step - 1] });
+      spread[i]! *= step;
+      dx = dx.reshape(spread);
+      // The zeros behind the last element may lie beyond the end.
+      const ends = spread.map((d, k) => (k === i ? Math.min(d, shape[i]! - start) : d));
+      if (ends[i]! < spread[i]!) dx = F.slice!(dx, { ends });
+      spread[i] = ends[i]!;
+    });
     const before = ranges.map((r) => r.start);
-    return [F.pad!(g, { before, after: ranges.map((r, i) => shape[i]! - r.start - r.size) })];
+    return [F.pad!(dx, { before, after: ranges.map((r, i) => shape[i]! - r.start - spread[i]!) })];
   },
   saves: {},
   samples: [
@@ -106,6 +114,8 @@ export const slice = defineOp<[x: Tensor]>()<SliceAttrs>({
     { shapes: [[7]], attrs: { starts: [5], ends: [2] } },
     { shapes: [[7, 5]], attrs: { starts: [-100, -2], ends: [100, 100] } },
     { shapes: [[17, 9, 5]], attrs: { starts: [1, 0, 1], ends: [16, 9, 4], steps: [3, 2, 2] } },
+    { shapes: [[9]], attrs: { starts: [1], ends: [8], steps: [2] } },
+    { shapes: [[3, 9]], attrs: { starts: [0, 2], steps: [100, 3] } },
     { shapes: [[17, 9, 5]], attrs: { starts: [4] } },
     { shapes: [[64, 128]], attrs: { starts: [0, 64] } },
     { shapes: [[2, 3, 2, 3, 2, 3, 2, 3]], attrs: { starts: [0, 1, 0, 1, 0, 1, 0, 1] } },

@@ -1,6 +1,7 @@
 /** Element-wise maps of one tensor. One table says all about them; the kernels know them by their place in it. */
 import { type DType, dtypeCode, floatDTypes, perWord } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { type AnyActivation, activationTable } from './activations.js';
 import { type BackwardContext, type Callable, defineOp, type Sample, type Value } from './define.js';
 import { bytesOf, codes, contiguous } from './elementwise.js';
 import { erf as erfOf } from './erf.js';
@@ -23,12 +24,13 @@ interface Unary {
   reads: 'x' | 'y' | 'xy' | '';
 }
 
-const sigmoidOf = (x: number) => 1 / (1 + Math.exp(-x));
-const TANH_SCALE = Math.sqrt(2 / Math.PI);
-
-/** Φ'(x), the density of the standard normal. */
-const density = (x: Value, F: BackwardContext<object>['F']) =>
-  F.mul!(F.exp!(F.mul!(F.square!(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+/** The gradient of what is an activation: an op of its own (activation-backward.ts). */
+const activation = (name: AnyActivation): Pick<Unary, 'f' | 'flops' | 'backward' | 'reads'> => ({
+  f: activationTable[name].f,
+  flops: activationTable[name].flops,
+  backward: (g, x, _y, F) => F.activationBackward!(g, x, { activation: name }),
+  reads: 'x',
+});
 
 const table: readonly Unary[] = [
   {
@@ -118,67 +120,38 @@ const table: readonly Unary[] = [
   {
     name: 'tanh',
     doc: 'tanh x',
-    f: Math.tanh,
     far: [-200, 200],
-    flops: 15,
-    backward: (g, _x, y, F) => F.mul!(g, F.sub!(1, F.square!(y))),
-    reads: 'y',
+    ...activation('tanh'),
   },
   {
     name: 'sigmoid',
     doc: '1 / (1 + e^-x)',
-    f: sigmoidOf,
     far: [-200, 200],
-    flops: 12,
-    backward: (g, _x, y, F) => F.mul!(g, F.mul!(y, F.sub!(1, y))),
-    reads: 'y',
+    ...activation('sigmoid'),
   },
   {
     name: 'relu',
     doc: 'max(x, 0)',
-    f: (x) => Math.max(x, 0),
     int: (x) => Math.max(x, 0),
-    flops: 1,
-    backward: (g, _x, y, F) => F.where!(F.greater!(y, 0), g, 0),
-    reads: 'y',
+    ...activation('relu'),
   },
   {
     name: 'gelu',
     doc: 'x Φ(x) = x/2 (1 + erf(x/√2))',
-    f: (x) => 0.5 * x * (1 + erfOf(x * Math.SQRT1_2)),
     far: [-100, 100],
-    flops: 25,
-    // Φ(x) + x Φ'(x)
-    backward: (g, x, _y, F) =>
-      F.mul!(g, F.add!(F.mul!(F.add!(F.erf!(F.mul!(x, Math.SQRT1_2)), 1), 0.5), F.mul!(x, density(x, F)))),
-    reads: 'x',
+    ...activation('gelu'),
   },
   {
     name: 'gelu_tanh',
     doc: 'x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))',
-    f: (x) => 0.5 * x * (1 + Math.tanh(TANH_SCALE * (x + 0.044715 * x ** 3))),
     far: [-100, 100],
-    flops: 20,
-    // With s = sigmoid(2u), y = x s and dy/dx = s + 2 x s (1 - s) du/dx.
-    backward(g, x, _y, F) {
-      const x2 = F.square!(x);
-      const s = F.sigmoid!(F.mul!(x, F.add!(F.mul!(x2, 2 * TANH_SCALE * 0.044715), 2 * TANH_SCALE)));
-      const slope = F.add!(F.mul!(x2, 6 * TANH_SCALE * 0.044715), 2 * TANH_SCALE);
-      return F.mul!(g, F.mul!(s, F.add!(F.mul!(F.mul!(x, F.sub!(1, s)), slope), 1)));
-    },
-    reads: 'x',
+    ...activation('gelu_tanh'),
   },
   {
     name: 'silu',
     doc: 'x sigmoid(x)',
-    f: (x) => x * sigmoidOf(x),
     far: [-80, 80],
-    flops: 13,
-    backward(g, x, y, F) {
-      const s = F.sigmoid!(x);
-      return F.mul!(g, F.add!(s, F.mul!(y, F.sub!(1, s))));
-    },
-    reads: 'xy',
+    ...activation('silu'),
   },
   {
     name: 'erf',

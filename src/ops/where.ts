@@ -25,6 +25,7 @@ export const where = defineOp<[condition: Tensor, a: Operand, b: Operand]>()({
   doc: 'condition ? a : b',
   inputs: [{ name: 'condition', dtype: 'bool', domain: [0, 1] }, 'a', 'b'],
   attrs: {},
+  autocast: 'widest',
   dtypes: all,
   infer: ([c, a, b]) => [spec(broadcastShapes([c!.shape, a!.shape, b!.shape], 'where'), a!.dtype)],
   reference([c, a, b], problem) {
@@ -44,9 +45,13 @@ export const where = defineOp<[condition: Tensor, a: Operand, b: Operand]>()({
     broadcast('where_broadcast', constants),
   ],
   cost: (problem) => ({ flops: problem.outputs[0]!.size, bytes: bytesOf(problem), family: 'map' }),
-  backward({ grads: [g], inputs: [c], problem, F }) {
+  backward({ grads: [g], needs, inputs: [c], problem, F }) {
     const [, a, b] = problem.inputs;
-    return [null, sumTo(F.where!(c, g, 0), a!.shape, F), sumTo(F.where!(c, 0, g), b!.shape, F)];
+    return [
+      null,
+      needs[1] ? sumTo(F.where!(c, g, 0), a!.shape, F) : null,
+      needs[2] ? sumTo(F.where!(c, 0, g), b!.shape, F) : null,
+    ];
   },
   saves: { inputs: [0] },
   samples: [

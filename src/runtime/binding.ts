@@ -106,6 +106,8 @@ export interface Prepared {
   problem: string;
   inputs: readonly OperandInfo[];
   outputs: readonly OperandInfo[];
+  /** Inputs that it changes in place. */
+  updates: readonly number[];
   cpu: CpuPlan;
   /** `variant` names what the start-up self-test proves: op, variant and dtype. */
   gpu: (GpuPlan & { variant: string }) | { reason: string };

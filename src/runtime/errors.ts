@@ -61,6 +61,14 @@ export class OutOfMemoryError extends member('ATTN_OUT_OF_MEMORY') {}
 export class NativeLoadError extends member('ATTN_NATIVE_LOAD') {
   attempts: { path: string; reason: string }[] = [];
 }
+/** A gradient that does not exist, was asked for twice, or is not finite where that was watched for. */
+export class GradError extends member('ATTN_GRAD') {}
+/** A state dict that does not fit what it is loaded into: the lists say where. */
+export class StateDictError extends member('ATTN_STATE_DICT') {
+  missing: readonly string[] = [];
+  unexpected: readonly string[] = [];
+  misshaped: readonly string[] = [];
+}
 /** A bug in attn-vk itself. */
 export class InternalError extends member('ATTN_INTERNAL') {}
 
@@ -73,6 +81,8 @@ const classes: Record<string, new (message: string, details?: Details) => AttnEr
   ATTN_DEVICE: DeviceError,
   ATTN_DEVICE_LOST: DeviceLostError,
   ATTN_OUT_OF_MEMORY: OutOfMemoryError,
+  ATTN_GRAD: GradError,
+  ATTN_STATE_DICT: StateDictError,
   ATTN_INTERNAL: InternalError,
 };
 

@@ -55,6 +55,17 @@ export interface Explanation {
   reason: string;
 }
 
+/** What the calls of one problem took on one side, all together. */
+export interface ProfileRow {
+  op: string;
+  problem: string;
+  side: 'cpu' | 'gpu';
+  count: number;
+  seconds: number;
+  flops: number;
+  bytes: number;
+}
+
 export interface Routing {
   calibrated: boolean;
   /** File that keeps calibration, observations and self-test results; empty where nothing is kept. */
@@ -87,6 +98,7 @@ export interface NativeEngine {
   trim(): void;
   calibrate(prepared: readonly number[], seconds: number): Promise<void>;
   explain(on: boolean): Explanation[];
+  profile(on: boolean): ProfileRow[];
   routing(): Routing;
   setRoute(route: Route): void;
   takeMessages(): string[];

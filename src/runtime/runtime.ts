@@ -12,6 +12,7 @@ import {
   type Explanation,
   type NativeEngine,
   native,
+  type ProfileRow,
   type Route,
   type Routing,
 } from './native.js';
@@ -23,6 +24,9 @@ const FREE = -1;
 const ADOPT = -2;
 const READ = -3;
 const FORGET = -4;
+const VIEW = -5;
+/** Views begin at multiples of so many bytes: what every device binds at. */
+export const VIEW_ALIGNMENT = 256;
 /** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
 const RESERVED_BUFFERS = 64;
 
@@ -68,6 +72,7 @@ export class Runtime {
     }
     this.#route = resolved.route;
     this.caps = this.#engine.caps();
+    alive.add(new WeakRef(this));
   }
 
   get route(): Route {
@@ -157,6 +162,17 @@ export class Runtime {
       }
   }
 
+  /** A new buffer that names the bytes of another from `offset` on, which must outlive it. */
+  view(parent: number, offset: number): number {
+    const buffer = this.newBuffer(0);
+    this.#words[this.#count++] = VIEW;
+    this.#words[this.#count++] = buffer;
+    this.#words[this.#count++] = parent;
+    this.#words[this.#count++] = offset / VIEW_ALIGNMENT;
+    if (this.#count >= BLOCK_WORDS) this.flush();
+    return buffer;
+  }
+
   flush(): void {
     if (this.#count > 0) this.#submit(undefined, false);
   }
@@ -202,6 +218,23 @@ export class Runtime {
       this.flush();
     }
     return engine.explain(false);
+  }
+
+  /**
+   * Runs `fn` (which may be async) and tells where the time went, the most costly problem first. Each op is waited
+   * for meanwhile: the shares are true, the total is more than without.
+   */
+  async profile(fn: () => unknown): Promise<ProfileRow[]> {
+    this.flush();
+    this.#live().profile(true);
+    try {
+      await fn();
+    } finally {
+      this.flush();
+    }
+    return this.#live()
+      .profile(false)
+      .sort((a, b) => b.seconds - a.seconds);
   }
 
   // ---------------------------------------------------------------- reading
@@ -319,6 +352,16 @@ export function setCalibrator(calibrate: (runtime: Runtime) => Promise<void>): v
 }
 
 let current: Runtime | undefined;
+
+const alive = new Set<WeakRef<Runtime>>();
+
+/** Runtimes that were made and neither disposed nor collected. */
+export const aliveRuntimes = (): Runtime[] =>
+  [...alive].flatMap((ref) => {
+    const runtime = ref.deref();
+    if (!runtime || runtime.disposed) alive.delete(ref);
+    return runtime && !runtime.disposed ? [runtime] : [];
+  });
 
 /** The runtime that new tensors belong to; made with defaults on first use. */
 export const runtime = (): Runtime => (current ??= new Runtime());

@@ -8,24 +8,55 @@ import { allocateArray, checkDType, type DType, decode, encode, type TypedArray 
 import { brand, enroll } from './scope.js';
 import { checkShape, describe, MAX_RANK, type Shape, type Spec, show, sizeOf, spec } from './shape.js';
 
-/** A buffer that several tensors may share. */
-class Storage {
+/** A buffer that several tensors may share, or a view of a part of another one. */
+export class Storage {
   references = 1;
+  #version = 0;
   constructor(
     readonly runtime: Runtime,
     readonly buffer: number,
     readonly bytes: number,
-  ) {}
+    /** The storage whose bytes a view names: it lives as long as the view. */
+    readonly parent?: Storage,
+  ) {
+    if (parent) parent.references++;
+  }
+  /** Changes in place so far: what autograd saved must still be what it was. */
+  get version(): number {
+    return this.parent ? this.parent.version : this.#version;
+  }
+  changed(): void {
+    if (this.parent) this.parent.changed();
+    else this.#version++;
+  }
   release(): void {
-    if (--this.references === 0) this.runtime.freeBuffer(this.buffer, this.bytes);
+    if (--this.references > 0) return;
+    this.runtime.freeBuffer(this.buffer, this.parent ? 0 : this.bytes);
+    this.parent?.release();
   }
 }
 
+/** Where a tensor hangs in the graph of gradients: autograd makes these, and a tensor lets go of its own when it ends. */
+export interface Edge {
+  release(): void;
+}
+
 /** Backstop for tensors that nobody disposes and no scope owns. */
-const collected = new FinalizationRegistry<Storage>((storage) => {
-  storage.runtime.tensors--;
-  storage.release();
-});
+const collected = new FinalizationRegistry<{ storage: Storage; edge: Edge | undefined }>(
+  ({ storage, edge }) => {
+    storage.runtime.tensors--;
+    storage.release();
+    edge?.release();
+  },
+);
+
+type Reshaped = (from: Tensor, to: Tensor) => void;
+let onReshape: Reshaped | undefined;
+
+/** Tells autograd of reshapes, the one operation on tensors that is not an op. */
+export function setReshapeObserver(observer: Reshaped): void {
+  onReshape = observer;
+}
 
 export type NestedArray = number | boolean | readonly NestedArray[];
 
@@ -34,16 +65,16 @@ export class Tensor {
   readonly [brand] = true;
   #storage: Storage | undefined;
   #registered = false;
+  #edge: Edge | undefined;
 
-  /** For ops: wraps a fresh buffer, or shares the storage of another tensor. */
-  constructor(spec: Spec, source: { runtime: Runtime; buffer: number } | Tensor) {
+  /** For ops: wraps a fresh buffer, or shares a storage, that of another tensor for one. */
+  constructor(spec: Spec, source: { runtime: Runtime; buffer: number } | Tensor | Storage) {
     this.spec = spec;
-    if (source instanceof Tensor) {
-      this.#storage = source.storage('reshape', 'x');
-      this.#storage.references++;
-    } else {
-      this.#storage = new Storage(source.runtime, source.buffer, spec.bytes);
-    }
+    const shared = source instanceof Tensor ? source.storage('reshape', 'x') : source;
+    if (shared instanceof Storage) {
+      shared.references++;
+      this.#storage = shared;
+    } else this.#storage = new Storage(shared.runtime, shared.buffer, spec.bytes);
     this.#storage.runtime.tensors++;
     if (!enroll(this)) this.unscoped();
   }
@@ -78,6 +109,29 @@ export class Tensor {
     return this.#storage;
   }
 
+  /** For autograd: the tensor's place in the graph. */
+  get edge(): Edge | undefined {
+    return this.#edge;
+  }
+  set edge(edge: Edge | undefined) {
+    this.#edge?.release();
+    this.#edge = edge;
+    if (!this.#registered || !this.#storage) return;
+    collected.unregister(this);
+    collected.register(this, { storage: this.#storage, edge }, this);
+  }
+
+  /** For arenas: the same tensor over a view of another storage; its values move with `copy`, not by this. */
+  rebase(storage: Storage): void {
+    const before = this.storage('rebase', 'x');
+    storage.references++;
+    this.#storage = storage;
+    before.release();
+    if (!this.#registered) return;
+    collected.unregister(this);
+    collected.register(this, { storage, edge: this.#edge }, this);
+  }
+
   /** Ends this tensor; its buffer goes with the last tensor that shares it. Safe to call twice. */
   dispose(): void {
     const storage = this.#storage;
@@ -86,6 +140,8 @@ export class Tensor {
     if (this.#registered) collected.unregister(this);
     storage.runtime.tensors--;
     storage.release();
+    this.#edge?.release();
+    this.#edge = undefined;
   }
 
   [Symbol.dispose](): void {
@@ -96,7 +152,7 @@ export class Tensor {
   unscoped(): void {
     if (this.#registered || !this.#storage) return;
     this.#registered = true;
-    collected.register(this, this.#storage, this);
+    collected.register(this, { storage: this.#storage, edge: this.#edge }, this);
   }
 
   /** The values in a fresh typed array (halves as raw 16-bit words). The JavaScript thread goes on meanwhile. */
@@ -153,7 +209,9 @@ export class Tensor {
 
   /** The same values in another shape, without a copy; one size may be -1. */
   reshape(shape: Shape): Tensor {
-    return new Tensor(spec(resolveReshape(this.spec, shape), this.dtype), this);
+    const reshaped = new Tensor(spec(resolveReshape(this.spec, shape), this.dtype), this);
+    if (this.#edge) onReshape?.(this, reshaped);
+    return reshaped;
   }
 
   toString(): string {
@@ -206,10 +264,8 @@ export function tensor(
       });
     found = [values.length];
     const half = dtype === 'float16' || dtype === 'bfloat16';
-    raw =
-      own === dtype || (half && values instanceof Uint16Array)
-        ? (values as TypedArray)
-        : encode(dtype, values);
+    const stored = own === dtype && !(values instanceof Float64Array);
+    raw = stored || (half && values instanceof Uint16Array) ? (values as TypedArray) : encode(dtype, values);
   } else {
     found = flatten(values, flat);
     dtype ??= allBooleans(values) ? 'bool' : 'float32';

@@ -98,3 +98,48 @@ test('bench:memory: pools do not grow', () => {
   const growth = cases.filter((c) => c.metric === 'growth of pooled and live bytes');
   expect(growth.map((c) => c.value)).toEqual(device ? [0, 0] : [0]);
 });
+
+describe('beside PyTorch, which is not here', () => {
+  const none = { ATTN_VK_TORCH_PYTHON: '/nonexistent' };
+
+  test('bench:attention: our times, and bytes that grow with T', () => {
+    const json = join(folder(), 'attention.json');
+    const { status, stdout, stderr } = bench(
+      'attention',
+      ['--quick', '--lengths', '64,128', '--json', json],
+      none,
+    );
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/peer PyTorch: not here/);
+    const { cases } = JSON.parse(readFileSync(json, 'utf8')) as Report;
+    for (const pass of ['forward', 'forward+backward'])
+      for (const dtype of ['float32', 'bfloat16']) {
+        const of = (length: number, metric: string) =>
+          cases.find((c) => c.name === `${pass} ${dtype} T=${length}` && c.metric === metric)!.value;
+        expect(of(64, 'rate')).toBeGreaterThan(0);
+        expect(of(128, 'peak bytes') / of(64, 'peak bytes')).toBeLessThan(2.2);
+      }
+  });
+
+  test('bench:train: our steps in parts, and the memory of a process of its own', () => {
+    const json = join(folder(), 'train.json');
+    const args = ['--quick', '--sizes', '1x16x2x8x2', '--json', json];
+    const { status, stdout, stderr } = bench('train', args, none);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/PyTorch eager: not here/);
+    const { cases } = JSON.parse(readFileSync(json, 'utf8')) as Report;
+    const of = (metric: string) =>
+      cases.find((c) => c.metric === metric && c.name.startsWith('train'))!.value;
+    for (const metric of ['rate', 'step', 'forward', 'backward', 'optimiser'])
+      expect(of(metric)).toBeGreaterThan(0);
+    expect(of('peak resident')).toBeGreaterThan(20);
+  });
+
+  test('sizes that are none end with 2', () => {
+    const { status, stderr } = bench('train', ['--sizes', '2x64'], none);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/'2x64' is not layers x width x heads x T x batch/);
+  });
+});

@@ -10,7 +10,10 @@ import { values } from './conformance.js';
 
 export interface Call {
   op: Op;
-  /** The export, called as users call it: operands (a list for concat), then attributes. */
+  /**
+   * The export, called as users call it: operands (a list for concat), then attributes. Gives the first result, or,
+   * of an op that only changes tensors, the first of those.
+   */
   run: (operands: readonly unknown[], attrs?: object) => Tensor;
 }
 
@@ -21,7 +24,12 @@ export const calls: readonly (Call & { name: string })[] = (Object.values(export
     op: callable.op,
     run: (operands, attrs) => {
       const args = callable.op.variadic ? [operands] : operands;
-      return (callable as (...a: unknown[]) => Tensor)(...args, ...(attrs ? [attrs] : []));
+      const result = (callable as (...a: unknown[]) => Tensor | Tensor[] | undefined)(
+        ...args,
+        ...(attrs ? [attrs] : []),
+      );
+      const first = Array.isArray(result) ? result[0] : result;
+      return first ?? (operands[callable.op.updates?.[0] ?? 0] as Tensor);
     },
   }));
 

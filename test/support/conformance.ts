@@ -129,6 +129,12 @@ async function runCase(op: Op, test: Case, runtime: Runtime): Promise<string> {
       );
       if (message) return `output ${i}: ${message}`;
     }
+    for (const [k, i] of (op.updates ?? []).entries()) {
+      const want = test.expected[test.problem.outputs.length + k]!;
+      const updated = inputs[i]!;
+      const message = compare(updated.dtype, await updated.data(), want, toleranceOf(op, test.problem));
+      if (message) return `input ${i} as updated: ${message}`;
+    }
     if (runtime.route === 'gpu' && runtime.stats().opsGpu === gpuBefore)
       return `ran on the CPU: ${JSON.stringify(runtime.routing().probes)}`;
     return '';

@@ -11,6 +11,8 @@ const classOf: Record<string, string> = {
   ATTN_DEVICE: 'DeviceError',
   ATTN_DEVICE_LOST: 'DeviceLostError',
   ATTN_OUT_OF_MEMORY: 'OutOfMemoryError',
+  ATTN_GRAD: 'GradError',
+  ATTN_STATE_DICT: 'StateDictError',
 };
 
 /** The right class for its code, an op where one failed, and a hint. */

@@ -1,6 +1,6 @@
 /** Philox4x32-10 gives the known answers that Random123 publishes. */
 import { expect, it } from 'vitest';
-import { philox } from '../../src/ops/random.js';
+import { philox } from '../../src/ops/philox.js';
 
 const ones = 0xffffffff;
 

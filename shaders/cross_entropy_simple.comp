@@ -1,0 +1,6 @@
+#version 450
+// An invocation to a row.
+#extension GL_GOOGLE_include_directive : enable
+#define TEAM_LONE
+#include "lib/head.glsl"
+#include "lib/cross_entropy_rows.glsl"

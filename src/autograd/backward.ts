@@ -1,0 +1,127 @@
+/** Reverse mode: gradients flow from a scalar to the leaves, and what the tape saved is freed on the way. */
+import { add, cast } from '../ops/index.js';
+import { GradError, ShapeError } from '../runtime/errors.js';
+import { encode } from '../tensor/dtype.js';
+import { scope } from '../tensor/scope.js';
+import { show } from '../tensor/shape.js';
+import { type Tensor, tensor } from '../tensor/tensor.js';
+import { watch } from './anomaly.js';
+import { edgeOf, type GraphEdge, type GraphNode, Held } from './graph.js';
+import { Leaf } from './leaf.js';
+import { modes, pausing } from './modes.js';
+
+export interface BackwardOptions {
+  /** Keeps what was saved, for another backward(). */
+  retainGraph?: boolean;
+}
+
+/** Adds d(root) / d(leaf), weighted by `gradient` (1 for a scalar), to the gradient of each leaf that root depends on. */
+export function backward(root: Tensor, gradient?: Tensor, options: BackwardOptions = {}): void {
+  const op = 'backward';
+  const edge = edgeOf(root);
+  root.storage(op, 'x');
+  if (!edge)
+    throw new GradError(`${root} does not depend on anything that requires a gradient`, {
+      op,
+      hint: 'set requiresGrad on a tensor it is computed from, and do so outside noGrad()',
+    });
+  if (gradient === undefined ? root.size !== 1 : gradient.spec !== root.spec)
+    throw new ShapeError(
+      gradient === undefined
+        ? `${root} is no scalar`
+        : `the gradient is ${show(gradient.shape, gradient.dtype)} but the tensor is ${show(root.shape, root.dtype)}`,
+      {
+        op,
+        hint: gradient === undefined ? 'sum or average it, or give backward(gradient)' : 'they are equal',
+      },
+    );
+  pausing(() =>
+    scope(() => {
+      const { shape, dtype, runtime } = root;
+      flow(
+        edge,
+        gradient ?? tensor(encode(dtype, [1]), shape, { dtype, runtime }),
+        options.retainGraph ?? false,
+      );
+    }),
+  );
+}
+
+/** Shares of the gradient by node and output, as they come in. */
+type Shares = Map<GraphNode, (Held | undefined)[]>;
+
+function flow(root: GraphEdge, gradient: Tensor, retain: boolean): void {
+  const shares: Shares = new Map();
+  give(shares, root, new Held(gradient));
+  try {
+    for (const node of ordered(root.node)) {
+      const mine = shares.get(node);
+      if (!mine) continue; // on no path from the root that carries a gradient
+      shares.delete(node);
+      try {
+        if (node instanceof Leaf) scope(() => node.accumulate(mine[0]!.tensor()));
+        else pass(node, mine, shares);
+      } finally {
+        for (const share of mine) share?.release();
+      }
+      if (!retain && !(node instanceof Leaf)) node.spend();
+    }
+  } finally {
+    for (const left of shares.values()) for (const share of left) share?.release();
+  }
+}
+
+/** Everything the root depends on, latest first. */
+function ordered(root: GraphNode): GraphNode[] {
+  const seen = new Set([root]);
+  const open = [root];
+  for (let node = open.pop(); node; node = open.pop())
+    for (const edge of node.edges)
+      if (edge && !seen.has(edge.node)) {
+        seen.add(edge.node);
+        open.push(edge.node);
+      }
+  return [...seen].sort((a, b) => b.id - a.id);
+}
+
+/** Differentiates one node and hands its inputs their shares. */
+function pass(node: GraphNode, mine: readonly (Held | undefined)[], shares: Shares): void {
+  if (node.spent)
+    throw new GradError('the graph was freed by an earlier backward()', {
+      op: node.name,
+      hint: 'compute the loss anew, or call backward(…, { retainGraph: true }) the first time',
+    });
+  scope(() => {
+    const known = node.edges.map((edge, i) =>
+      edge && node.accumulates.includes(i) ? shares.get(edge.node)?.[edge.output]?.tensor() : undefined,
+    );
+    const grads = node.differentiate(
+      mine.map((held) => held?.tensor()),
+      known,
+    ) as readonly (Tensor | null | undefined)[];
+    if (modes().anomaly)
+      watch(
+        node.name,
+        grads.map((g) => g ?? undefined),
+        'gradient of input',
+      );
+    node.edges.forEach((edge, i) => {
+      const grad = grads[i];
+      if (!edge || !grad) return;
+      const before = shares.get(edge.node)?.[edge.output];
+      const total = before && !known[i] ? sum(before.tensor(), grad) : grad;
+      give(shares, edge, new Held(total));
+      before?.release();
+    });
+  });
+}
+
+function give(shares: Shares, edge: GraphEdge, share: Held): void {
+  let of = shares.get(edge.node);
+  if (!of) shares.set(edge.node, (of = []));
+  of[edge.output] = share;
+}
+
+/** The sum of two shares, in the wider of their dtypes. */
+const sum = (a: Tensor, b: Tensor): Tensor =>
+  a.dtype === b.dtype ? add(a, b) : add(cast(a, { dtype: 'float32' }), cast(b, { dtype: 'float32' }));

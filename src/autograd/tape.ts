@@ -1,0 +1,139 @@
+/** Recording: every call with an operand in the graph leaves a node, which saves what its gradient reads and no more. */
+import type { Op, OpTable, Problem, Value } from '../ops/contract.js';
+import * as exported from '../ops/index.js';
+import { observer } from '../ops/record.js';
+import { GradError } from '../runtime/errors.js';
+import { isFloat } from '../tensor/dtype.js';
+import type { Shape } from '../tensor/shape.js';
+import { setReshapeObserver, type Tensor } from '../tensor/tensor.js';
+import { watch } from './anomaly.js';
+import { edgeOf, GraphEdge, GraphNode, Held, holdEdge } from './graph.js';
+import { differentiating, modes, recording } from './modes.js';
+
+const F = exported as unknown as OpTable;
+
+/** The output of a node that makes it again when it is asked for. */
+class Recipe {
+  constructor(readonly maker: OpNode) {}
+  unchanged(): Tensor {
+    return this.maker.again();
+  }
+  release(): void {}
+}
+
+class OpNode extends GraphNode {
+  readonly edges: readonly (GraphEdge | undefined)[];
+  readonly name: string;
+  override readonly accumulates: readonly number[];
+  #inputs: (Held | Recipe | undefined)[];
+  #outputs: (Held | undefined)[];
+  /** The first output, made again. */
+  #again: Held | undefined;
+
+  constructor(
+    readonly op: Op,
+    readonly problem: Problem,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+  ) {
+    super();
+    this.name = op.name;
+    this.accumulates = op.accumulates ?? [];
+    this.edges = inputs.map(holdEdge);
+    const { saves } = op;
+    this.#inputs = inputs.map((t, i) =>
+      saves?.inputs?.includes(i) ? (recipeOf(t) ?? new Held(t)) : undefined,
+    );
+    this.#outputs = outputs.map((t, i) => (saves?.outputs?.includes(i) ? new Held(t) : undefined));
+  }
+
+  differentiate(
+    grads: readonly (Tensor | undefined)[],
+    pending: readonly (Tensor | undefined)[],
+  ): readonly (Value | null)[] {
+    const { op } = this;
+    if (!op.backward)
+      throw new GradError(`${op.name} has no gradient`, {
+        op: op.name,
+        hint: op.internal
+          ? 'it is a gradient itself: higher derivatives are not supported'
+          : 'cut the graph before it with detach()',
+      });
+    return op.backward({
+      grads,
+      pending,
+      needs: this.edges.map((e) => e !== undefined),
+      ...this.#saved(),
+    });
+  }
+
+  /** The first output, computed from what is saved: once, for all whose gradient reads it. */
+  again(): Tensor {
+    this.#again ??= new Held(this.op.recompute!.run(this.#saved()) as Tensor);
+    return this.#again.tensor();
+  }
+
+  #saved() {
+    const { op, problem } = this;
+    return {
+      inputs: this.#inputs.map((held) => held?.unchanged(op.name)),
+      outputs: this.#outputs.map((held) => held?.unchanged(op.name)),
+      attrs: problem.attrs as object,
+      problem: problem as Problem<object>,
+      F,
+    };
+  }
+
+  free(): void {
+    for (const held of [...this.#inputs, ...this.#outputs, this.#again]) held?.release();
+    this.#inputs = [];
+    this.#outputs = [];
+    this.#again = undefined;
+  }
+}
+
+/** How to make a tensor again instead of keeping it: its edge holds the node that knows. */
+function recipeOf(tensor: Tensor): Recipe | undefined {
+  const edge = edgeOf(tensor);
+  if (edge?.output !== 0 || !(edge.node instanceof OpNode)) return undefined;
+  const { op, problem } = edge.node;
+  return op.recompute?.can(problem as Problem<object>) ? new Recipe(edge.node) : undefined;
+}
+
+class ReshapeNode extends GraphNode {
+  readonly name = 'reshape';
+  readonly edges: readonly (GraphEdge | undefined)[];
+  readonly #shape: Shape;
+
+  constructor(from: Tensor) {
+    super();
+    this.edges = [holdEdge(from)];
+    this.#shape = from.shape;
+  }
+  differentiate(grads: readonly (Tensor | undefined)[]): readonly Value[] {
+    return [grads[0]!.reshape(this.#shape)];
+  }
+  free(): void {}
+}
+
+function recorded(op: Op, problem: Problem, inputs: readonly Tensor[], outputs: readonly Tensor[]): void {
+  if (modes().anomaly && !differentiating()) watch(op.name, outputs);
+  if (!recording() || !inputs.some((t) => t.edge)) return;
+  if (op.updates)
+    throw new GradError('changes tensors in place, which the graph of gradients cannot follow', {
+      op: op.name,
+      hint: 'wrap it in noGrad(() => …)',
+    });
+  const results = outputs.slice(0, op.results ?? 1);
+  // Flags and indices do not move when an input moves a little.
+  if (!results.some((t) => isFloat(t.dtype))) return;
+  const node = new OpNode(op, problem, inputs, outputs);
+  results.forEach((t, i) => {
+    if (isFloat(t.dtype)) t.edge = new GraphEdge(node, i);
+  });
+}
+
+observer.recorded = recorded;
+setReshapeObserver((from, to) => {
+  if (recording()) to.edge = new GraphEdge(new ReshapeNode(from), 0);
+});

@@ -1,0 +1,86 @@
+/** Sampling from a model's logits, token by token. */
+import { noGrad } from '../autograd/modes.js';
+import { slice } from '../ops/index.js';
+import { philox } from '../ops/philox.js';
+import { ArgumentError, ShapeError } from '../runtime/errors.js';
+import { decode } from '../tensor/dtype.js';
+import { scope } from '../tensor/scope.js';
+import { show } from '../tensor/shape.js';
+import { type Tensor, tensor } from '../tensor/tensor.js';
+import type { Module } from './module.js';
+
+export interface GenerateOptions {
+  /** How many to add. */
+  tokens: number;
+  /** Logits are divided by it; 0 takes the greatest. Default 1. */
+  temperature?: number;
+  /** Only the so many greatest may be drawn. Default: all. */
+  topK?: number;
+  /** Equal seeds, equal texts. Default 0. */
+  seed?: number;
+}
+
+type Model = Module & { forward(ids: Tensor): Tensor };
+
+/** `ids` [batch, T] and what follows: [batch, T + tokens]. The model sees the last `length` tokens at each turn. */
+export async function generate(
+  model: Model,
+  ids: Tensor,
+  length: number,
+  { tokens, temperature = 1, topK = Number.POSITIVE_INFINITY, seed = 0 }: GenerateOptions,
+): Promise<Tensor> {
+  const op = 'generate';
+  if (ids.rank !== 2 || ids.dtype !== 'int32' || ids.shape[1] === 0)
+    throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}`, { op, hint: 'int32 [batch, length]' });
+  if (!Number.isInteger(tokens) || tokens < 0)
+    throw new ArgumentError(`tokens is ${String(tokens)}`, { op, hint: 'it is a number of tokens' });
+  if (!(temperature >= 0) || !(topK >= 1) || !Number.isSafeInteger(seed) || seed < 0)
+    throw new ArgumentError(`temperature ${temperature}, topK ${topK}, seed ${seed}`, {
+      op,
+      hint: 'the first is 0 or more, the second at least 1, the seed an integer',
+    });
+  const batch = ids.shape[0]!;
+  const given = await ids.data();
+  const rows = Array.from({ length: batch }, (_, b) => [
+    ...given.subarray((b * given.length) / batch, ((b + 1) * given.length) / batch),
+  ]);
+  const training = model.training;
+  model.eval();
+  try {
+    for (let step = 0; step < tokens; step++) {
+      const logits = await noGrad(() =>
+        scope(async () => {
+          const seen = rows.map((row) => row.slice(-length));
+          const last = seen[0]?.length ?? 0;
+          const out = model.forward(
+            tensor(Int32Array.from(seen.flat()), [batch, last], { runtime: ids.runtime }),
+          );
+          const end = slice(out, { starts: [0, last - 1], ends: [batch, last] });
+          return decode(end.dtype, await end.data());
+        }),
+      );
+      const vocab = logits.length / Math.max(1, batch);
+      rows.forEach((row, b) => {
+        const words = philox([step, b, 0, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
+        row.push(draw(logits.subarray(b * vocab, (b + 1) * vocab), words[0]! / 2 ** 32, temperature, topK));
+      });
+    }
+  } finally {
+    model.train(training);
+  }
+  return tensor(Int32Array.from(rows.flat()), [batch, ids.shape[1]! + tokens], { runtime: ids.runtime });
+}
+
+/** The token at u in [0, 1) of the distribution softmax(logits / temperature) over the topK greatest. */
+function draw(logits: Float64Array, u: number, temperature: number, topK: number): number {
+  const order = Array.from(logits.keys()).sort((i, j) => logits[j]! - logits[i]! || i - j);
+  if (temperature === 0) return order[0]!;
+  const candidates = order.slice(0, topK);
+  const weights = candidates.map((i) => Math.exp((logits[i]! - logits[order[0]!]!) / temperature));
+  let left = u * weights.reduce((a, b) => a + b, 0);
+  for (const [k, w] of weights.entries()) {
+    left -= w;
+    if (left < 0) return candidates[k]!;
+  }
+  return candidates.at(-1)!;
+}

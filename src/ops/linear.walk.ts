@@ -1,0 +1,59 @@
+/** What linear and its gradient agree on: their attributes, and their operands as matrices. */
+import { ArgumentError, ShapeError } from '../runtime/errors.js';
+import type { DType } from '../tensor/dtype.js';
+import { type Spec, show, sizeOf } from '../tensor/shape.js';
+import { type Activation, activations } from './activations.js';
+
+export interface LinearAttrs {
+  /** 'gelu' is exact (erf). */
+  activation: Activation;
+  /** '' is the dtype of x; halves may give 'float32', which is what they are summed in. */
+  outDtype: '' | DType;
+  /** dtype of the weight's gradient: '' is the weight's own; 'float32' where that is a cast of an fp32 master. */
+  gradDtype: '' | DType;
+}
+
+export interface LinearBackwardAttrs {
+  activation: Activation;
+  /** Which gradients are wanted. */
+  input: boolean;
+  weight: boolean;
+  /** dtype of the weight's gradient; '': the weight's. */
+  gradDtype: '' | DType;
+  /** dtype of the bias's gradient; '': none is wanted. */
+  biasDtype: '' | DType;
+}
+
+/** Rows of x, elements of a row, and rows of the weight. */
+export interface Sizes {
+  rows: number;
+  inner: number;
+  outer: number;
+}
+
+export function sizesOf(x: Spec, weight: Spec, op: string): Sizes {
+  const both = `x ${show(x.shape)} and weight ${show(weight.shape)}`;
+  const hint = 'x is [..., I] and weight is [O, I]';
+  if (x.rank === 0 || weight.rank !== 2) throw new ShapeError(`${both} are no layer`, { op, hint });
+  const inner = x.shape[x.rank - 1]!;
+  if (weight.shape[1] !== inner)
+    throw new ShapeError(`${both} share no inner size: ${inner} and ${weight.shape[1]}`, { op, hint });
+  return { rows: sizeOf(x.shape.slice(0, -1)), inner, outer: weight.shape[0]! };
+}
+
+export function checkActivation(activation: string, op: string): void {
+  if ((activations as readonly string[]).includes(activation)) return;
+  throw new ArgumentError(`unknown activation '${activation}'`, {
+    op,
+    hint: `use one of ${activations.join(', ')}`,
+  });
+}
+
+/** That an attribute names one of some dtypes. */
+export function checkAmong(name: string, dtype: '' | DType, among: readonly DType[], op: string): void {
+  if (dtype === '' || among.includes(dtype)) return;
+  throw new ArgumentError(`${name} ${String(dtype)} is none of ${among.join(', ')}`, {
+    op,
+    hint: 'leave it out, or cast the result',
+  });
+}

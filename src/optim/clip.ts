@@ -1,0 +1,28 @@
+/** Clipping by the global norm, for gradients that no optimiser's `maxNorm` clips. */
+import { pausing } from '../autograd/modes.js';
+import { accumulateStep, add, div, minimum, mul, sqrt, sum } from '../ops/index.js';
+import { ArgumentError } from '../runtime/errors.js';
+import { scope } from '../tensor/scope.js';
+import { Tensor, tensor } from '../tensor/tensor.js';
+
+/**
+ * Scales the gradients of `params` in place by min(1, maxNorm / (norm + 1e-6)) and returns their global norm before
+ * that, a scalar tensor: nothing waits. Optimisers do the same inside their step, with `maxNorm`, for less.
+ */
+export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): Tensor {
+  const op = 'clipGradNorm';
+  if (typeof maxNorm !== 'number' || !(maxNorm >= 0))
+    throw new ArgumentError(`maxNorm is ${String(maxNorm)}`, { op, hint: 'it is a number, 0 or more' });
+  return pausing(() =>
+    scope(() => {
+      const grads: Tensor[] = [];
+      for (const p of params) if (p instanceof Tensor && p.grad) grads.push(p.grad);
+      if (grads.length === 0) return tensor(0);
+      const squares = grads.map((g) => sum(mul(g, g)));
+      const norm = sqrt(squares.reduce((a, b) => add(a, b)));
+      const factor = minimum(div(tensor(maxNorm), add(norm, 1e-6)), 1);
+      for (const g of grads) accumulateStep(g, mul(g, factor), { replace: true });
+      return norm;
+    }),
+  );
+}

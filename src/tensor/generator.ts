@@ -1,0 +1,47 @@
+/**
+ * The stream of randomness that layers draw from: a seed and a counter, which is all its state. A draw is an operand
+ * (int32 [4]: seed and counter, low word first), so a step with a new draw needs no new prepared op.
+ */
+import { ArgumentError } from '../runtime/errors.js';
+import { type Tensor, tensor } from './tensor.js';
+
+export class Generator {
+  #seed: number;
+  #counter = 0;
+
+  /** @param seed an integer from 0 to 2^53 - 1 */
+  constructor(seed = 0) {
+    this.#seed = check(seed);
+  }
+
+  /** The next draw's state; no two draws of a generator are alike. */
+  next(): Tensor {
+    const words = [this.#seed, this.#counter++].flatMap((x) => [x % 2 ** 32, Math.floor(x / 2 ** 32)]);
+    return tensor(Int32Array.from(words, (w) => w | 0));
+  }
+
+  get state(): { seed: number; counter: number } {
+    return { seed: this.#seed, counter: this.#counter };
+  }
+  set state({ seed, counter }: { seed: number; counter: number }) {
+    this.#seed = check(seed);
+    this.#counter = check(counter);
+  }
+}
+
+function check(value: number): number {
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new ArgumentError(`the seed or counter is ${String(value)}`, {
+      op: 'Generator',
+      hint: 'it is an integer from 0 to 2^53 - 1',
+    });
+  return value;
+}
+
+/** What layers draw from where they are given no generator of their own. */
+export const generator = new Generator();
+
+/** Seeds the default generator and begins it anew: equal seeds, equal runs. */
+export function manualSeed(seed: number): void {
+  generator.state = { seed, counter: 0 };
+}
