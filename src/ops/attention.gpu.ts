@@ -238,10 +238,15 @@ function variantsOf(
 /** Columns of a tile in shared memory: shaders/lib/attention_tiles.glsl. */
 const COLUMNS = 64;
 
-/** Tiles of 64 rows, 16 threads abreast; at most 26 KiB of shared memory for heads of up to 128. */
+/**
+ * Tiles of 64 rows, 16 threads abreast; at most 24 KiB of shared memory for heads of up to 128. A thread with 8 rows
+ * reads 3 quads of shared memory for 32 multiply-adds where one with 4 rows reads 2 for 16, but needs the registers of
+ * a discrete GPU: some 170 for gradients of heads of 64.
+ */
 const sharedTier: TierOf = (kernel, { D }, half, caps) => {
   const rows = 64;
-  const size = caps.maxInvocations >= 256 ? 256 : 128;
+  const wide = caps.type === 'discrete' && D <= 64;
+  const size = caps.maxInvocations >= 256 && !wide ? 256 : 128;
   const depth = D <= 16 ? 16 : 32;
   const perThread = half ? 2 * Math.ceil(D / 32) : Math.ceil(D / 16);
   const run = perThread % 4 === 0 ? 4 : perThread % 2 === 0 ? 2 : 1;
@@ -300,7 +305,7 @@ const nobarrierTier: TierOf = (kernel, w, _, caps) => {
 function turnsOfRows(w: AttentionWalk, kernel: Kernel, rows: number, columns: number): number {
   const sweeps = { forward: 2, dq: 3, dkv: 4 }[kernel] * Math.ceil(w.D / 4) + 1;
   const groups = kernel === 'dkv' ? w.Hq / w.Hkv : 1;
-  return groups * (Math.ceil(columnsOf(w, kernel, rows) / columns) + 1) * sweeps + 8 * rows * w.D;
+  return groups * (Math.ceil(columnsOf(w, kernel, rows) / columns) + 1) * sweeps + 2 * rows * w.D;
 }
 
 const [nobarrier, nobarrierBackward] = variantsOf(

@@ -2,7 +2,7 @@
 import type { Shape, Spec } from '../tensor/shape.js';
 import type { Problem } from './contract.js';
 
-/** How a query and a key give a score; native/cpu/attention_score.h says what a kind has to define. */
+/** How a query and a key give a score: native/cpu/attention_score.h and shaders/lib/attention_score.glsl define each. */
 export const scores = ['dot'] as const;
 export type Score = (typeof scores)[number];
 
