@@ -155,6 +155,7 @@ AttentionProblem::AttentionProblem(Attrs& attrs)
       mask_operand(attrs.i()) {
   for (int64_t& stride : mask_strides) stride = attrs.i();
   group = Hq / Hkv;
+  if (score != Score::dot) throw Error("ATTN_INTERNAL", "attention has no kernel for this score");
 }
 
 }  // namespace attn::cpu

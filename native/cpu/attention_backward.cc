@@ -71,12 +71,12 @@ struct Backward {
     const Span part{task.first * kBackwardKeys, std::min(task.last * kBackwardKeys, p.Tk)};
     Bump bump(memory);
     const Scratch x(p, part.size(), bump);
-    pack_keys(call, task, part, x);
+    const Keys keys = keys_of(call, task, part, x);
     const int64_t width = padded_head(p.D);
     std::fill(x.dk, x.dk + part.size() * width, 0.0f);
     std::fill(x.dv, x.dv + part.size() * width, 0.0f);
     for (int64_t at = 0; at < p.rows(); at += kQueries)
-      one_tile(call, QueryTile(p, task.b, task.kv_head, at, unit()), task.part, part, x);
+      one_tile(call, QueryTile(p, task.b, task.kv_head, at, unit()), task.part, part, keys, x);
     for (int64_t j = part.begin; j < part.end; j++) {
       const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * width;
       const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
@@ -107,9 +107,21 @@ struct Backward {
     }
   }
 
-  static void pack_keys(const AttentionCall& call, const AttentionTask& task, Span part, const Scratch& x) {
+  // Keys and values to broadcast, keys in vectors along D, from the part's first key on.
+  struct Keys {
+    Left k, v;
+    Right right;
+  };
+  static Keys keys_of(const AttentionCall& call, const AttentionTask& task, Span part, const Scratch& x) {
     const AttentionProblem& p = *call.p;
-    const int64_t words = head_words<Dot>(p.D);
+    const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D), first = task.b * p.Tk + part.begin;
+    if constexpr (std::is_same_v<T, float>)
+      if (rows_serve<Dot, T>(p, (p.rows() + kQueries - 1) / kQueries)) {
+        const float* const k = row_of<const T>(call.k, first, task.kv_head, p.D);
+        return {{k, call.k.row, 1},
+                {row_of<const T>(call.v, first, task.kv_head, p.D), call.v.row, 1},
+                {k, call.k.row}};
+      }
     for (int64_t j = part.begin; j < part.end; j++) {
       const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * words;
       const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
@@ -118,7 +130,8 @@ struct Backward {
       word_row<Dot>(row_of<const T>(call.k, t, task.kv_head, p.D), p.D, x.k + at, 1);
       word_row<Dot>(row_of<const T>(call.v, t, task.kv_head, p.D), p.D, x.v + at, 1);
     }
-    if constexpr (kPer == 2) zip_words(x.k, part.size(), words, padded_head(p.D), x.k_right);
+    if constexpr (kPer == 2) zip_words(x.k, part.size(), words, width, x.k_right);
+    return {{x.k, words, 1}, {x.v, words, 1}, {x.k_right, width}};
   }
 
   // Rows of q or dO: across the lanes, and in vectors along D.
@@ -136,9 +149,9 @@ struct Backward {
   }
 
   static void one_tile(const AttentionCall& call, const QueryTile& tile, int64_t part_number, Span part,
-                       const Scratch& x) {
+                       const Keys& all, const Scratch& x) {
     const AttentionProblem& p = *call.p;
-    const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D), N = lanes();
+    const int64_t width = padded_head(p.D), N = lanes();
     const Span seen{std::max(round_down(tile.keys.begin, kStep), part.begin),
                     std::min(tile.keys.end, part.end)};
     if (seen.size() > 0) {
@@ -156,7 +169,7 @@ struct Backward {
       for (int64_t k = 0; k < keys.size(); k += step) {
         const Span some{k, std::min(k + step, keys.size())};
         const Span r = whole ? Span{0, tile.lanes} : tile.seeing({j + some.begin, j + some.end}, unit());
-        const Left to_k{x.k + (at + k) * words, words, 1}, to_v{x.v + (at + k) * words, words, 1};
+        const Left to_k = all.k.from(at + k, 0), to_v = all.v.from(at + k, 0);
         const int64_t corner = k * kQueries + r.begin;
         Score::tile(to_k, {x.q_across + r.begin, kQueries}, depth, x.s + corner, kQueries, some.size(),
                     r.size() / N);
@@ -171,7 +184,7 @@ struct Backward {
                             x.dk + (at + k) * width, width, some.size(), width / N);
       }
       const Start start{fresh ? Start::zero : Start::add};
-      const Right k_right{x.k_right + at / kPer * width, width};
+      const Right k_right = all.right.from(at / kPer, 0);
       const auto queries = [&](Span rows, Span some) {
         Score::query_gradient({x.ds_keys + some.begin / kPer * kQueries + rows.begin, 1, kQueries},
                               k_right.from(some.begin / kPer, 0), (some.size() + kPer - 1) / kPer,

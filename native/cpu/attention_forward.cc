@@ -59,23 +59,29 @@ struct Forward {
     const int64_t count = std::max<int64_t>(0, seen.size());
     Bump bump(memory);
     const Scratch x(p, count, bump);
-    pack(call, task, seen, x);
+    const Keys keys = keys_of(call, task, seen, x);
     for (int64_t n = task.first; n < task.last; n++) {
       const QueryTile tile(p, task.b, task.kv_head, n * kQueries, lanes());
-      p_entropy(call) ? one_tile<true>(call, tile, seen, x) : one_tile<false>(call, tile, seen, x);
+      call.entropy ? one_tile<true>(call, tile, keys, x) : one_tile<false>(call, tile, keys, x);
     }
   }
 
  private:
-  static bool p_entropy(const AttentionCall& call) { return call.entropy != nullptr; }
-
-  // Keys as broadcast rows, values as vectors along D.
-  static void pack(const AttentionCall& call, const AttentionTask& task, Span seen, const Scratch& x) {
+  // Keys to broadcast, values in vectors along D, both from key `first` on.
+  struct Keys {
+    int64_t first;
+    Left k;
+    Right v;
+  };
+  static Keys keys_of(const AttentionCall& call, const AttentionTask& task, Span seen, const Scratch& x) {
     const AttentionProblem& p = *call.p;
     const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D);
     const auto row = [&](const AttentionOperand& operand, int64_t j) {
       return row_of<const T>(operand, task.b * p.Tk + j, task.kv_head, p.D);
     };
+    if constexpr (std::is_same_v<T, float>)
+      if (rows_serve<Dot, T>(p, task.last - task.first))
+        return {seen.begin, {row(call.k, seen.begin), call.k.row, 1}, {row(call.v, seen.begin), call.v.row}};
     for (int64_t j = seen.begin; j < seen.end; j++) {
       const int64_t ahead = std::min(j + kAhead, p.Tk - 1);
       prefetch_row(row(call.k, ahead), p.D), prefetch_row(row(call.v, ahead), p.D);
@@ -83,20 +89,23 @@ struct Forward {
       if constexpr (kPer == 1) widen_row(row(call.v, j), p.D, x.v + (j - seen.begin) * width, 1);
     }
     if constexpr (kPer == 2) {
-      alignas(64) uint16_t two[2][256 + 16] = {};
+      alignas(64) uint16_t two[2][256] = {};  // rows that end within a vector, or that there are not
+      const auto bits = [&](int64_t j, uint16_t* buffer) {
+        const auto* const from = reinterpret_cast<const uint16_t*>(row(call.v, std::min(j, seen.end - 1)));
+        if (j < seen.end && p.D == width) return from;
+        std::memcpy(buffer, from, static_cast<size_t>(j < seen.end ? p.D : 0) * 2);
+        return static_cast<const uint16_t*>(buffer);
+      };
       for (int64_t j = seen.begin; j < seen.end; j += 2) {
-        for (int64_t k = 0; k < 2; k++)
-          if (j + k < seen.end)
-            std::memcpy(two[k], row(call.v, j + k), static_cast<size_t>(p.D) * 2);
-          else
-            std::memset(two[k], 0, sizeof two[k]);
-        zip_rows(two[0], two[1], width, x.v + (j - seen.begin) / 2 * width);
+        if (j + 1 == seen.end) std::memset(two[1], 0, sizeof two[1]);
+        zip_rows(bits(j, two[0]), bits(j + 1, two[1]), width, x.v + (j - seen.begin) / 2 * width);
       }
     }
+    return {seen.begin, {x.k, words, 1}, {x.v, width}};
   }
 
   template <bool kEntropy>
-  static void one_tile(const AttentionCall& call, const QueryTile& tile, Span seen, const Scratch& x) {
+  static void one_tile(const AttentionCall& call, const QueryTile& tile, const Keys& all, const Scratch& x) {
     const AttentionProblem& p = *call.p;
     const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D), N = lanes();
     const float sign = p.scale < 0 ? -1.0f : 1.0f;  // on the queries, so that the larger score stays larger
@@ -112,7 +121,7 @@ struct Forward {
     bool fresh = true;
     for (int64_t j = round_down(tile.keys.begin, kStep); j < tile.keys.end; j += kForwardKeys) {
       const Span keys{j, std::min(j + kForwardKeys, tile.keys.end)};
-      const Left k{x.k + (j - seen.begin) * words, words, 1};
+      const Left k = all.k.from(j - all.first, 0);
       const int64_t depth = (p.D + kPer - 1) / kPer;
       const bool whole = tile.sees_all(keys);
       Span seeing[kForwardKeys / kStep];  // rows that see any key of a step
@@ -130,7 +139,7 @@ struct Forward {
       for (int64_t lane = 0; lane < tile.lanes; lane += N)
         weigh<kEntropy>(tile, keys, whole ? nullptr : seeing, bias, lane, x);
 
-      const Right v{x.v + (j - seen.begin) / kPer * width, width};
+      const Right v = all.v.from((j - all.first) / kPer, 0);
       const Left weights{x.weights, 1, kQueries};
       const Start start{fresh ? Start::zero : Start::scale, x.alpha};
       const auto values = [&](Span rows, Span part) {  // keys `part` of the tile

@@ -1,16 +1,17 @@
 // How a tile of scores is made from keys and queries, and what its gradient does to them: the one place that
-// another kind of score replaces. The loops are templates over it and give it
+// another kind of score adds to. The loops are templates over it; it has to define, for an instruction set's
+// products (attention_dot.h),
 //
-//   KeyTile:   `left`, rows of keys to broadcast (words along D); `right`, the same keys in vectors along D
-//   QueryTile: `left` never; `across`, queries in lanes [words of D][queries]; `right`, in vectors along D
+//   tile            s[key][query] = unscaled scores. `keys` are rows to broadcast, words along D; `queries`
+//   lie
+//                   across the lanes, [word of D][query].
+//   query_gradient  dq[query][d] += what ds gives them, or = with Start::zero. `ds` is read with queries as
+//                   rows and keys along the depth; `keys` are vectors along D.
+//   key_gradient    dk[key][d] += what ds gives them. `ds` is read with keys as rows and queries along the
+//                   depth; `queries` are vectors along D.
 //
-// and it has to define
-//
-//   tile           s[key][query] = unscaled scores; the loops multiply by the scale, mask, exponentiate
-//   query_gradient dq[query][d] += what ds gives, ds read with queries as rows, keys along the depth
-//   key_gradient   dk[key][d] += the same the other way about
-//
-// where ds is the gradient of the scaled scores; the loops multiply dq and dk by the scale at the end.
+// ds is the gradient of the scaled scores. The loops do the rest: they multiply scores, and at the end dq and
+// dk, by the scale; they mask, exponentiate and weigh. Queries come with the sign of the scale.
 #if defined(ATTN_CPU_ATTENTION_SCORE) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTN_CPU_ATTENTION_SCORE
 #undef ATTN_CPU_ATTENTION_SCORE

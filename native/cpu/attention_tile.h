@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include <hwy/cache_control.h>
 
@@ -88,12 +89,23 @@ HWY_INLINE void word_row(const T* from, int64_t D, float* to, float sign) {
   if constexpr (Dot::kPer == 1) {
     widen_row(from, D, to, sign);
   } else {
+    // Whole vectors where they end with the row, the rest and the zeros after it byte by byte.
+    const U16 d;
+    const int64_t N = lanes(), whole = round_down(D, N), all = head_words<Dot>(D) * 2;
+    const auto* in = reinterpret_cast<const uint16_t*>(from);
     auto* bits = reinterpret_cast<uint16_t*>(to);
-    std::memcpy(bits, from, static_cast<size_t>(D) * 2);
-    std::memset(bits + D, 0, static_cast<size_t>(head_words<Dot>(D) * 2 - D) * 2);
-    if (sign < 0)
-      for (int64_t i = 0; i < D; i++) bits[i] ^= 0x8000;
+    const auto flip = hn::Set(d, sign < 0 ? uint16_t{0x8000} : uint16_t{0});
+    for (int64_t c = 0; c < whole; c += N) hn::StoreU(hn::Xor(hn::LoadU(d, in + c), flip), d, bits + c);
+    for (int64_t c = whole; c < all; c += N) hn::StoreU(hn::Zero(d), d, bits + c);
+    for (int64_t c = whole; c < D; c++) bits[c] = in[c] ^ (sign < 0 ? 0x8000 : 0);
   }
+}
+
+// Whether rows of keys and values serve products as they lie: copies, close together, repay themselves only
+// over some tiles of queries.
+template <class Dot, class T>
+bool rows_serve(const AttentionProblem& p, int64_t query_tiles) {
+  return std::is_same_v<T, float> && Dot::kPer == 1 && p.D % 16 == 0 && query_tiles <= 2;
 }
 
 // Two rows of bfloat16 as words, an element of each to a word; zeros up to a multiple of 16 words.
