@@ -3,7 +3,7 @@ import { DTypeError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { type Shape, type Spec, show, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { activationCode, activations, activationTable } from './activations.js';
+import { type AnyActivation, activationCode, activationTable } from './activations.js';
 import { defineOp, type Problem, type Sample } from './define.js';
 import { bytesOf } from './elementwise.js';
 import { checkActivation, checkAmong, type LinearBackwardAttrs, sizesOf } from './linear.walk.js';
@@ -157,7 +157,7 @@ export const linearBackward = defineOp<
     layer([19, 12], 30, { ...bias, weight: false, activation: 'silu' }),
     layer([19, 12], 30, { activation: 'gelu' }),
     layer([19, 12], 31, { ...bias, input: false, weight: false }),
-    ...activations.flatMap((activation) => [
+    ...(Object.keys(activationTable) as AnyActivation[]).flatMap((activation) => [
       layer([131, 20], 34, { ...bias, activation }),
       ...allHalves(layer([33, 17], 22, { activation })),
     ]),

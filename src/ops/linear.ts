@@ -3,7 +3,7 @@ import { DTypeError, ShapeError } from '../runtime/errors.js';
 import { type DType, dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { type Shape, type Spec, show, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Activation, activationCode, activations, activationTable } from './activations.js';
+import { type AnyActivation, activationCode, activationTable } from './activations.js';
 import { defineOp, type Sample, type Value } from './define.js';
 import { bytesOf } from './elementwise.js';
 import { linearVariants } from './linear.gpu.js';
@@ -167,7 +167,7 @@ export const linear = defineOp<
     layer([0, 4], 3, 'bias', { activation: 'relu' }),
     layer([4, 5], 0, 'bias', { activation: 'relu' }),
     layer([3, 0], 5, 'residual', { activation: 'silu' }),
-    ...activations.flatMap((activation) => [
+    ...(Object.keys(activationTable) as AnyActivation[]).flatMap((activation) => [
       layer([19, 12], 30, 'bias', { activation }),
       layer([131, 20], 34, 'residual', { activation }),
       ...allHalves(layer([33, 17], 22, 'residual', { activation })),
@@ -203,7 +203,7 @@ export const linear = defineOp<
         [2, 3],
         [5, 3],
       ],
-      attrs: { activation: 'swish' as Activation },
+      attrs: { activation: 'swish' as AnyActivation },
       code: 'ATTN_ARGUMENT',
     },
     {

@@ -2,11 +2,11 @@
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import type { DType } from '../tensor/dtype.js';
 import { type Spec, show, sizeOf } from '../tensor/shape.js';
-import { type Activation, activations } from './activations.js';
+import { type AnyActivation, activationTable } from './activations.js';
 
 export interface LinearAttrs {
   /** 'gelu' is exact (erf). */
-  activation: Activation;
+  activation: AnyActivation;
   /** '' is the dtype of x; halves may give 'float32', which is what they are summed in. */
   outDtype: '' | DType;
   /** dtype of the weight's gradient: '' is the weight's own; 'float32' where that is a cast of an fp32 master. */
@@ -14,7 +14,7 @@ export interface LinearAttrs {
 }
 
 export interface LinearBackwardAttrs {
-  activation: Activation;
+  activation: AnyActivation;
   /** Which gradients are wanted. */
   input: boolean;
   weight: boolean;
@@ -42,10 +42,10 @@ export function sizesOf(x: Spec, weight: Spec, op: string): Sizes {
 }
 
 export function checkActivation(activation: string, op: string): void {
-  if ((activations as readonly string[]).includes(activation)) return;
+  if (Object.hasOwn(activationTable, activation)) return;
   throw new ArgumentError(`unknown activation '${activation}'`, {
     op,
-    hint: `use one of ${activations.join(', ')}`,
+    hint: `use one of ${Object.keys(activationTable).join(', ')}`,
   });
 }
 
