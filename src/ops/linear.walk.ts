@@ -31,14 +31,31 @@ export interface Sizes {
   outer: number;
 }
 
-export function sizesOf(x: Spec, weight: Spec, op: string): Sizes {
-  const both = `x ${show(x.shape)} and weight ${show(weight.shape)}`;
+export function sizesOf(x: Spec, weight: Spec): Sizes {
+  return {
+    rows: sizeOf(x.shape.slice(0, -1)),
+    inner: x.shape[x.rank - 1]!,
+    outer: weight.shape[0]!,
+  };
+}
+
+/** Operands by name, for errors: `x [2, 3], weight [4, 3]`. */
+export const named = (operands: Record<string, Spec | undefined>): string =>
+  Object.entries(operands)
+    .flatMap(([name, s]) => (s ? [`${name} ${show(s.shape)}`] : []))
+    .join(', ');
+
+/** That x and the weight fit each other; `operands` are all that were given. */
+export function checkSizes(x: Spec, weight: Spec, operands: string, op: string): Sizes {
   const hint = 'x is [..., I] and weight is [O, I]';
-  if (x.rank === 0 || weight.rank !== 2) throw new ShapeError(`${both} are no layer`, { op, hint });
-  const inner = x.shape[x.rank - 1]!;
+  if (x.rank === 0 || weight.rank !== 2) throw new ShapeError(`${operands} make no layer`, { op, hint });
+  const { inner } = sizesOf(x, weight);
   if (weight.shape[1] !== inner)
-    throw new ShapeError(`${both} share no inner size: ${inner} and ${weight.shape[1]}`, { op, hint });
-  return { rows: sizeOf(x.shape.slice(0, -1)), inner, outer: weight.shape[0]! };
+    throw new ShapeError(`${operands}: x and weight share no inner size, ${inner} and ${weight.shape[1]}`, {
+      op,
+      hint,
+    });
+  return sizesOf(x, weight);
 }
 
 export function checkActivation(activation: string, op: string): void {
