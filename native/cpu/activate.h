@@ -63,10 +63,7 @@ inline constexpr float kTanhC = 2 * 0.7978845608028654f, kTanhD = kTanhC * 0.044
 template <Activation A, bool kCoarse = false>
 HWY_INLINE VF activate(VF x) {
   if constexpr (A == Activation::relu) return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(F32())), x);  // keeps NaN
-  if constexpr (A == Activation::gelu) {  // -infinity gives 0
-    const VF zero = hn::Zero(F32());
-    return hn::IfThenElse(hn::Lt(x, vset(-5.25f)), zero, hn::Mul(x, normal_share<kCoarse>(x)));
-  }
+  if constexpr (A == Activation::gelu) return hn::Mul(x, normal_share<kCoarse>(x));
   if constexpr (A == Activation::gelu_tanh)
     return hn::Mul(x, vsigmoid(hn::Mul(x, hn::MulAdd(hn::Mul(x, x), vset(kTanhD), vset(kTanhC)))));
   if constexpr (A == Activation::silu) return hn::Mul(x, vsigmoid(x));

@@ -8,7 +8,7 @@
 
 namespace attn::cpu {
 
-// = src/ops/activations.ts. Products take the first five.
+// = src/ops/activations.ts. matmul takes the first five.
 enum class Activation : uint8_t { none = 0, relu, gelu, gelu_tanh, silu, sigmoid, tanh };
 
 // n elements of z = c, y = act(c) + residual. z has dtype `in`, y and residual have it or are float32; z and

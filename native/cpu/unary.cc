@@ -5,8 +5,8 @@
 //
 #include <hwy/foreach_target.h>
 //
+#include "activate.h"
 #include "map.h"
-#include "math.h"
 
 #ifndef ATTN_CPU_UNARY
 #define ATTN_CPU_UNARY
@@ -40,7 +40,7 @@ namespace attn::cpu::HWY_NAMESPACE {
 
 template <Unary op>
 HWY_INLINE VF apply(VF x) {
-  const VF half = vset(0.5f), one = vset(1.f);
+  const VF one = vset(1.f);
   if constexpr (op == Unary::neg) return hn::Neg(x);
   if constexpr (op == Unary::abs) return hn::Abs(x);
   if constexpr (op == Unary::exp) return vexp(x);
@@ -50,19 +50,13 @@ HWY_INLINE VF apply(VF x) {
   if constexpr (op == Unary::square) return hn::Mul(x, x);
   if constexpr (op == Unary::sin) return vsin(x);
   if constexpr (op == Unary::cos) return vcos(x);
-  if constexpr (op == Unary::tanh) return vtanh(x);
-  if constexpr (op == Unary::sigmoid) return vsigmoid(x);
-  if constexpr (op == Unary::relu) return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(F32())), x);  // keeps NaN
-  if constexpr (op == Unary::gelu)
-    return hn::Mul(hn::Mul(half, x), hn::Add(one, verf(hn::Mul(x, vset(0.7071067811865476f)))));
-  if constexpr (op == Unary::gelu_tanh) {
-    // 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
-    const VF cubic =
-        hn::MulAdd(hn::Mul(x, x), vset(2 * 0.7978845608028654f * 0.044715f), vset(2 * 0.7978845608028654f));
-    return hn::Mul(x, vsigmoid(hn::Mul(x, cubic)));
-  }
+  if constexpr (op == Unary::tanh) return activate<Activation::tanh>(x);
+  if constexpr (op == Unary::sigmoid) return activate<Activation::sigmoid>(x);
+  if constexpr (op == Unary::relu) return activate<Activation::relu>(x);
+  if constexpr (op == Unary::gelu) return activate<Activation::gelu>(x);
+  if constexpr (op == Unary::gelu_tanh) return activate<Activation::gelu_tanh>(x);
+  if constexpr (op == Unary::silu) return activate<Activation::silu>(x);
   if constexpr (op == Unary::erf) return verf(x);
-  if constexpr (op == Unary::silu) return hn::Mul(x, vsigmoid(x));
 }
 
 template <Unary op>

@@ -96,7 +96,7 @@ const std::vector<UnaryCase> kUnary = {
      [](double x) { return 0.5 * x * (1 + std::erf(x * kSqrtHalf)); },
      -8,
      8,
-     4e-7,
+     1e-6,
      1,
      {0.f, kInf, kNaN, 1e-3f, 1.4142135f, 30.f, -30.f}},
     {"gelu_tanh",

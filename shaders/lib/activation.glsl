@@ -10,6 +10,8 @@ float activate(int code, float x) {
     case 2: return 0.5 * x * (1.0 + erf_safe(x * 0.7071067811865476));
     case 3: return x * sigmoid_safe(x * (1.5957691216057308 + 0.07135481282752194 * x * x));
     case 4: return x * sigmoid_safe(x);
+    case 5: return sigmoid_safe(x);
+    case 6: return tanh_safe(x);
     default: return x;
   }
 }

@@ -47,6 +47,6 @@ export const activationCode = Object.fromEntries(Object.keys(table).map((name, i
   number
 >;
 
-/** Those that products apply to their results. */
+/** Those that matmul applies to its results. */
 export const activations = ['none', 'relu', 'gelu', 'gelu_tanh', 'silu'] as const;
 export type Activation = (typeof activations)[number];

@@ -76,7 +76,7 @@ function sumLaunches(
 function productsOf(problem: BackwardProblem, dz: Place, free: number): Product[] {
   const { inputs, outputs, attrs } = problem;
   const [, x, weight] = inputs;
-  const { rows, inner, outer } = sizesOf(x!, weight!, 'linear_backward');
+  const { rows, inner, outer } = sizesOf(x!, weight!);
   const first = inputs.length;
   const common = { ...single, a: dz, activation: 'none' as const, transposeB: false, free };
   const products: Product[] = [];
@@ -105,7 +105,7 @@ function productsOf(problem: BackwardProblem, dz: Place, free: number): Product[
 
 function plan(problem: BackwardProblem, caps: Caps, tier: Tier): GpuPlan {
   const { inputs, outputs, attrs } = problem;
-  const { rows, inner, outer } = sizesOf(inputs[1]!, inputs[2]!, 'linear_backward');
+  const { rows, inner, outer } = sizesOf(inputs[1]!, inputs[2]!);
   if (rows * outer * inner === 0) return { dispatches: [] };
   const first = inputs.length;
   const scratch: number[] = [];
@@ -131,7 +131,7 @@ const variant = (tier: Tier): GpuVariant<LinearBackwardAttrs> => {
   return {
     name: tier.name,
     admits(problem, caps) {
-      const { rows, inner, outer } = sizesOf(problem.inputs[1]!, problem.inputs[2]!, 'linear_backward');
+      const { rows, inner, outer } = sizesOf(problem.inputs[1]!, problem.inputs[2]!);
       if (rows * inner * outer === 0) return 'sums of nothing are left to the CPU';
       const refusals = products(problem, caps).map((p) => tier.admits(p, caps));
       return overBinding([...problem.inputs, ...problem.outputs], caps) ?? refusals.find((r) => r) ?? null;

@@ -3,15 +3,22 @@ import { DTypeError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { type Shape, type Spec, show, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { activationCode, activations, activationTable } from './activations.js';
+import { type AnyActivation, activationCode, activationTable } from './activations.js';
 import { defineOp, type Problem, type Sample } from './define.js';
 import { bytesOf } from './elementwise.js';
-import { checkActivation, checkAmong, type LinearBackwardAttrs, sizesOf } from './linear.walk.js';
+import {
+  checkActivation,
+  checkAmong,
+  checkSizes,
+  type LinearBackwardAttrs,
+  named,
+  sizesOf,
+} from './linear.walk.js';
 import { linearBackwardVariants } from './linear-backward.gpu.js';
 
 const op = 'linear_backward';
 
-const sizes = ({ inputs }: Problem<LinearBackwardAttrs>) => sizesOf(inputs[1]!, inputs[2]!, op);
+const sizes = ({ inputs }: Problem<LinearBackwardAttrs>) => sizesOf(inputs[1]!, inputs[2]!);
 
 const layer = (
   x: Shape,
@@ -60,18 +67,19 @@ export const linearBackward = defineOp<
     checkActivation(activation, op);
     checkAmong('gradDtype', gradDtype, [weight!.dtype, 'float32'], op);
     checkAmong('biasDtype', biasDtype, [x!.dtype, 'float32'], op);
-    const { outer } = sizesOf(x!, weight!, op);
+    const operands = named({ dy, x, weight, z });
+    const { outer } = checkSizes(x!, weight!, operands, op);
     const shape = show([...x!.shape.slice(0, -1), outer]);
     for (const [name, s] of Object.entries({ dy, z }) as [string, Spec | undefined][])
       if (s && show(s.shape) !== shape)
-        throw new ShapeError(`${name} ${show(s.shape)} is not of the result's shape ${shape}`, {
+        throw new ShapeError(`${operands}: ${name} is not of the result's shape ${shape}`, {
           op,
           hint: 'dy and z are what linear gave, [..., O]',
         });
     if (dy!.dtype !== x!.dtype && dy!.dtype !== 'float32')
       throw new DTypeError(`'dy' is ${dy!.dtype} but 'x' is ${x!.dtype}`, { op, hint: 'cast dy' });
     if (!z !== (activation === 'none'))
-      throw new ShapeError(`z is ${z ? '' : 'not '}given with activation '${activation}'`, {
+      throw new ShapeError(`${operands}: z is ${z ? '' : 'not '}given with activation '${activation}'`, {
         op,
         hint: 'z is what the activation was applied to',
       });
@@ -157,7 +165,7 @@ export const linearBackward = defineOp<
     layer([19, 12], 30, { ...bias, weight: false, activation: 'silu' }),
     layer([19, 12], 30, { activation: 'gelu' }),
     layer([19, 12], 31, { ...bias, input: false, weight: false }),
-    ...activations.flatMap((activation) => [
+    ...(Object.keys(activationTable) as AnyActivation[]).flatMap((activation) => [
       layer([131, 20], 34, { ...bias, activation }),
       ...allHalves(layer([33, 17], 22, { activation })),
     ]),

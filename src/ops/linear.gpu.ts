@@ -7,7 +7,7 @@ import { type Place, type Product, placed, tiers } from './matmul.gpu.js';
 export const single = { batch: [], aSteps: [], bSteps: [] };
 
 function forward({ inputs, outputs, attrs }: Problem<LinearAttrs>): Product {
-  const { rows, inner, outer } = sizesOf(inputs[0]!, inputs[1]!, 'linear');
+  const { rows, inner, outer } = sizesOf(inputs[0]!, inputs[1]!);
   const at = (i: number): Place | undefined => inputs[i] && placed(i, inputs[i]);
   const out = inputs.length;
   return {

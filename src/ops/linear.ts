@@ -3,11 +3,11 @@ import { DTypeError, ShapeError } from '../runtime/errors.js';
 import { type DType, dtypeCode, floatDTypes } from '../tensor/dtype.js';
 import { type Shape, type Spec, show, spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Activation, activationCode, activations, activationTable } from './activations.js';
+import { type AnyActivation, activationCode, activationTable } from './activations.js';
 import { defineOp, type Sample, type Value } from './define.js';
 import { bytesOf } from './elementwise.js';
 import { linearVariants } from './linear.gpu.js';
-import { checkActivation, checkAmong, type LinearAttrs, sizesOf } from './linear.walk.js';
+import { checkActivation, checkAmong, checkSizes, type LinearAttrs, named, sizesOf } from './linear.walk.js';
 
 /** bias and residual may be float32 beside halves. */
 function checkBeside(name: string, s: Spec, x: Spec): void {
@@ -69,15 +69,16 @@ export const linear = defineOp<
     checkActivation(activation, op);
     checkAmong('outDtype', outDtype, [x!.dtype, 'float32'], op);
     checkAmong('gradDtype', gradDtype, [weight!.dtype, 'float32'], op);
-    const { outer } = sizesOf(x!, weight!, op);
+    const operands = named({ x, weight, bias, residual });
+    const { outer } = checkSizes(x!, weight!, operands, op);
     const shape = [...x!.shape.slice(0, -1), outer];
     if (bias && (bias.rank !== 1 || bias.size !== outer))
-      throw new ShapeError(`bias ${show(bias.shape)} does not fit weight ${show(weight!.shape)}`, {
+      throw new ShapeError(`${operands}: the bias does not fit the weight`, {
         op,
         hint: `bias is [O], here [${outer}]`,
       });
     if (residual && show(residual.shape) !== show(shape))
-      throw new ShapeError(`residual ${show(residual.shape)} is not of the result's shape ${show(shape)}`, {
+      throw new ShapeError(`${operands}: the residual is not of the result's shape ${show(shape)}`, {
         op,
         hint: 'add a residual of another shape with add',
       });
@@ -87,7 +88,7 @@ export const linear = defineOp<
   },
 
   reference([x, weight, bias, residual], { inputs, outputs, attrs: { activation } }) {
-    const { rows, inner, outer } = sizesOf(inputs[0]!, inputs[1]!, 'linear');
+    const { rows, inner, outer } = sizesOf(inputs[0]!, inputs[1]!);
     const y = new Float64Array(rows * outer);
     const z = new Float64Array(rows * outer);
     for (let r = 0; r < rows; r++)
@@ -101,7 +102,7 @@ export const linear = defineOp<
   },
 
   cpu({ inputs: [x, weight, bias, residual], outputs, attrs: { activation } }) {
-    const { rows, inner, outer } = sizesOf(x!, weight!, 'linear');
+    const { rows, inner, outer } = sizesOf(x!, weight!);
     return {
       kernel: 'linear',
       attrs: [
@@ -120,7 +121,7 @@ export const linear = defineOp<
   gpu: linearVariants,
 
   cost(problem) {
-    const { rows, inner, outer } = sizesOf(problem.inputs[0]!, problem.inputs[1]!, 'linear');
+    const { rows, inner, outer } = sizesOf(problem.inputs[0]!, problem.inputs[1]!);
     const { flops } = activationTable[problem.attrs.activation];
     return { flops: rows * outer * (2 * inner + flops), bytes: bytesOf(problem), family: 'gemm' };
   },
@@ -158,7 +159,7 @@ export const linear = defineOp<
   tolerance: ({ inputs }) => Math.max(1e-5, inputs[0]!.shape.at(-1)! * 2 ** -23),
 
   samples: [
-    layer([1, 1], 1),
+    layer([1, 1], 1, 'residual'),
     layer([17, 33], 65),
     layer([3, 5, 16], 24, 'bias'),
     layer([70], 30, 'bias'),
@@ -167,7 +168,7 @@ export const linear = defineOp<
     layer([0, 4], 3, 'bias', { activation: 'relu' }),
     layer([4, 5], 0, 'bias', { activation: 'relu' }),
     layer([3, 0], 5, 'residual', { activation: 'silu' }),
-    ...activations.flatMap((activation) => [
+    ...(Object.keys(activationTable) as AnyActivation[]).flatMap((activation) => [
       layer([19, 12], 30, 'bias', { activation }),
       layer([131, 20], 34, 'residual', { activation }),
       ...allHalves(layer([33, 17], 22, 'residual', { activation })),
@@ -203,7 +204,7 @@ export const linear = defineOp<
         [2, 3],
         [5, 3],
       ],
-      attrs: { activation: 'swish' as Activation },
+      attrs: { activation: 'swish' as AnyActivation },
       code: 'ATTN_ARGUMENT',
     },
     {

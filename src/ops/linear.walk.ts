@@ -2,11 +2,11 @@
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import type { DType } from '../tensor/dtype.js';
 import { type Spec, show, sizeOf } from '../tensor/shape.js';
-import { type Activation, activations } from './activations.js';
+import { type AnyActivation, activationTable } from './activations.js';
 
 export interface LinearAttrs {
   /** 'gelu' is exact (erf). */
-  activation: Activation;
+  activation: AnyActivation;
   /** '' is the dtype of x; halves may give 'float32', which is what they are summed in. */
   outDtype: '' | DType;
   /** dtype of the weight's gradient: '' is the weight's own; 'float32' where that is a cast of an fp32 master. */
@@ -14,7 +14,7 @@ export interface LinearAttrs {
 }
 
 export interface LinearBackwardAttrs {
-  activation: Activation;
+  activation: AnyActivation;
   /** Which gradients are wanted. */
   input: boolean;
   weight: boolean;
@@ -31,21 +31,38 @@ export interface Sizes {
   outer: number;
 }
 
-export function sizesOf(x: Spec, weight: Spec, op: string): Sizes {
-  const both = `x ${show(x.shape)} and weight ${show(weight.shape)}`;
+export function sizesOf(x: Spec, weight: Spec): Sizes {
+  return {
+    rows: sizeOf(x.shape.slice(0, -1)),
+    inner: x.shape[x.rank - 1]!,
+    outer: weight.shape[0]!,
+  };
+}
+
+/** Operands by name, for errors: `x [2, 3], weight [4, 3]`. */
+export const named = (operands: Record<string, Spec | undefined>): string =>
+  Object.entries(operands)
+    .flatMap(([name, s]) => (s ? [`${name} ${show(s.shape)}`] : []))
+    .join(', ');
+
+/** That x and the weight fit each other; `operands` are all that were given. */
+export function checkSizes(x: Spec, weight: Spec, operands: string, op: string): Sizes {
   const hint = 'x is [..., I] and weight is [O, I]';
-  if (x.rank === 0 || weight.rank !== 2) throw new ShapeError(`${both} are no layer`, { op, hint });
-  const inner = x.shape[x.rank - 1]!;
+  if (x.rank === 0 || weight.rank !== 2) throw new ShapeError(`${operands} make no layer`, { op, hint });
+  const { inner } = sizesOf(x, weight);
   if (weight.shape[1] !== inner)
-    throw new ShapeError(`${both} share no inner size: ${inner} and ${weight.shape[1]}`, { op, hint });
-  return { rows: sizeOf(x.shape.slice(0, -1)), inner, outer: weight.shape[0]! };
+    throw new ShapeError(`${operands}: x and weight share no inner size, ${inner} and ${weight.shape[1]}`, {
+      op,
+      hint,
+    });
+  return sizesOf(x, weight);
 }
 
 export function checkActivation(activation: string, op: string): void {
-  if ((activations as readonly string[]).includes(activation)) return;
+  if (Object.hasOwn(activationTable, activation)) return;
   throw new ArgumentError(`unknown activation '${activation}'`, {
     op,
-    hint: `use one of ${activations.join(', ')}`,
+    hint: `use one of ${Object.keys(activationTable).join(', ')}`,
   });
 }
 

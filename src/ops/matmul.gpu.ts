@@ -2,7 +2,7 @@
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
 import { type DType, dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { type Spec, sizeOf } from '../tensor/shape.js';
-import { type Activation, activationCode } from './activations.js';
+import { type AnyActivation, activationCode } from './activations.js';
 import type { GpuVariant, Problem } from './contract.js';
 import { narrow, overTurns } from './launch.js';
 import { type MatmulAttrs, type Walk, walk } from './matmul.walk.js';
@@ -25,7 +25,7 @@ export interface Product extends Walk {
   kept?: Place | undefined;
   transposeA: boolean;
   transposeB: boolean;
-  activation: Activation;
+  activation: AnyActivation;
   /** The first place that is free for scratch. */
   free: number;
 }

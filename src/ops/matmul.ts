@@ -127,16 +127,16 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     return { flops: 2 * m * n * k * sizeOf(batch), bytes, family: 'gemm' };
   },
 
-  // Y = A B: dA = dY Bᵀ, dB = Aᵀ dY, each in the form its operand is stored in.
-  backward({ grads, inputs: [a, b], attrs, problem, F }) {
-    if (attrs.activation !== 'none')
-      throw new ArgumentError(`no gradient through the fused activation '${attrs.activation}'`, {
-        op: 'matmul',
-        hint: 'while training, apply the activation as an op of its own',
-      });
+  // Y = A B: dA = dY Bᵀ, dB = Aᵀ dY, each in the form its operand is stored in. What an activation was applied to is
+  // made again: linear keeps it instead.
+  backward({ grads, inputs: [a, b, bias], attrs, problem, F }) {
     const { transposeA: ta, transposeB: tb } = attrs;
     const { m, n } = frame(a!.shape, b!.shape, attrs);
-    const y = grads[0]!;
+    let y = grads[0]!;
+    if (attrs.activation !== 'none') {
+      const z = F.matmul!(a, b, ...(bias ? [bias] : []), { ...attrs, activation: 'none' });
+      y = F.activationBackward!(y, z, { activation: attrs.activation });
+    }
     const g = (y.dtype === a!.dtype ? y : F.cast!(y, { dtype: a!.dtype })).reshape([
       ...broadcastShapes([a!.shape.slice(0, -2), b!.shape.slice(0, -2)], 'matmul'),
       m,
@@ -151,10 +151,9 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
       ? F.matmul!(g, rows, { transposeA: true, transposeB: ta })
       : F.matmul!(rows, g, { transposeA: !ta });
     const grad = [sumTo(da, rows.shape, F).reshape(a!.shape), sumTo(db, columns.shape, F).reshape(b!.shape)];
-    const bias = problem.inputs[2];
-    return bias ? [...grad, sumTo(g, bias.shape, F)] : grad;
+    return bias ? [...grad, sumTo(g, problem.inputs[2]!.shape, F)] : grad;
   },
-  saves: { inputs: [0, 1] },
+  saves: { inputs: [0, 1, 2] },
 
   tolerance: (problem) => Math.max(1e-5, walk(problem).k * 2 ** -23),
 
