@@ -16,7 +16,7 @@ void main() {
   const uint line = unit % pc.lines, key_heads = pc.heads / pc.group, b = line / key_heads, head = line % key_heads;
   const uint first = unit / pc.lines * ROWS;  // the longest causal sweeps start first
 
-  vec2 dk[ROWS * PAIRS], dv[ROWS * PAIRS];
+  vec4 dk[ROWS * QUADS], dv[ROWS * QUADS];
   uint key[ROWS], k_row[ROWS], v_row[ROWS];
   CLEAR_ROWS(dk)
   CLEAR_ROWS(dv)

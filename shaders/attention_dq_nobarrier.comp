@@ -16,7 +16,8 @@ void main() {
   const uint first = (pc.blocks - 1u - unit / pc.lines) * ROWS;
   const uint mask = mask_at(b, h);
 
-  vec2 dq[ROWS * PAIRS], stats[ROWS];
+  vec4 dq[ROWS * QUADS];
+  vec2 stats[ROWS];
   uint query[ROWS], q_row[ROWS], dy_row[ROWS];
   CLEAR_ROWS(dq)
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {

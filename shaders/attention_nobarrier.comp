@@ -18,7 +18,7 @@ void main() {
   const uint first = (pc.blocks - 1u - unit / pc.lines) * ROWS;  // the longest causal sweeps start first
   const uint mask = mask_at(b, h);
 
-  vec2 sums[ROWS * PAIRS];
+  vec4 sums[ROWS * QUADS];
   float most[ROWS], total[ROWS], weighted[ROWS];
   uint query[ROWS], q_row[ROWS];
   CLEAR_ROWS(sums)

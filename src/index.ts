@@ -5,6 +5,7 @@ import { type MemoryReport, runtime, setCalibrator } from './runtime/runtime.js'
 
 export * from './autograd/index.js';
 export * from './nn/index.js';
+export { attentionStats } from './ops/attention.stats.js';
 export { calibrate } from './ops/calibration.js';
 export * from './ops/index.js';
 export type { Methods } from './ops/methods.js';

@@ -151,6 +151,7 @@ describe.each(calls)('$name', ({ op, run }) => {
 
     if (op.inputSpecs.length > 1)
       it(`'${input}' belongs to another runtime`, async () => {
+        if (operandsOf(op, runtime).tensors.length === 1 && place === 0) return; // alone, it says which one
         const error = await withOperands((o) => {
           const t = o[place] as Tensor | undefined;
           if (t)

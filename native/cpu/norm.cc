@@ -6,12 +6,11 @@
 // A row is read from memory once: it comes into L1 as fp32, where mean and variance are two passes over it.
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 
 #include "convert.h"
 #include "element.h"
 #include "norm.h"
+#include "scratch.h"
 #include "team.h"
 
 #ifndef ATTN_CPU_NORM
@@ -148,20 +147,10 @@ HWY_AFTER_NAMESPACE();
 namespace attn::cpu {
 
 float* norm_scratch(int64_t floats) {
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
+  struct alignas(64) Line {
+    float of[16];
   };
-  thread_local std::unique_ptr<float, Free> held;
-  thread_local int64_t size = 0;
-  if (floats > size) {
-    held.reset();
-    size = 0;
-    held.reset(
-        static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(padded(floats)) * sizeof(float))));
-    if (!held) throw Error("ATTN_OUT_OF_MEMORY", "no room for the rows that a norm works on");
-    size = floats;
-  }
-  return held.get();
+  return scratch<Line, Line>(static_cast<size_t>(padded(floats) / 16))->of;
 }
 
 const float* norm_parameter(const void* given, DType dtype, int64_t n, float fallback, float* buffer) {

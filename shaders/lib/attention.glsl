@@ -48,12 +48,12 @@ vec4 widen(uvec2 w) {
 // Four neighbours of an operand, from its element `at` on, a multiple of four where there are VECTORS; beyond `valid`
 // of them zeros.
 #define FETCH(name, at, valid)                                                                        \
-  (VECTORS ? (valid == 0u ? vec4(0.0) : per_word(DTYPE) == 1u ? uintBitsToFloat(name##_quads[(at) / 4u]) \
+  (VECTORS ? ((valid) == 0u ? vec4(0.0) : per_word(DTYPE) == 1u ? uintBitsToFloat(name##_quads[(at) / 4u]) \
                                                                : widen(name##_pairs[(at) / 4u]))      \
-           : vec4(valid > 0u ? LOAD(name##_words, DTYPE, at) : 0.0,                                   \
-                  valid > 1u ? LOAD(name##_words, DTYPE, at + 1u) : 0.0,                              \
-                  valid > 2u ? LOAD(name##_words, DTYPE, at + 2u) : 0.0,                              \
-                  valid > 3u ? LOAD(name##_words, DTYPE, at + 3u) : 0.0))
+           : vec4((valid) > 0u ? LOAD(name##_words, DTYPE, at) : 0.0,                                   \
+                  (valid) > 1u ? LOAD(name##_words, DTYPE, at + 1u) : 0.0,                              \
+                  (valid) > 2u ? LOAD(name##_words, DTYPE, at + 2u) : 0.0,                              \
+                  (valid) > 3u ? LOAD(name##_words, DTYPE, at + 3u) : 0.0))
 
 // How many of the four from `at` on lie below `end`.
 uint below(uint at, uint end) { return at < end ? min(end - at, 4u) : 0u; }

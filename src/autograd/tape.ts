@@ -69,6 +69,11 @@ class OpNode extends GraphNode {
 
   /** The first output, computed from what is saved: once, for all whose gradient reads it. */
   again(): Tensor {
+    if (this.spent)
+      throw new GradError('the graph was freed by an earlier backward()', {
+        op: this.name,
+        hint: 'call backward(…, { retainGraph: true }) the first time',
+      });
     this.#again ??= new Held(this.op.recompute!.run(this.#saved()) as Tensor);
     return this.#again.tensor();
   }
@@ -92,8 +97,12 @@ class OpNode extends GraphNode {
   }
 }
 
+/** Results smaller than this are kept: the calls that make them again would cost more time than they save memory. */
+const REMADE_BYTES = 2 * 2 ** 20;
+
 /** How to make a tensor again instead of keeping it: its edge holds the node that knows. */
 function recipeOf(tensor: Tensor): Recipe | undefined {
+  if (tensor.spec.bytes < REMADE_BYTES) return undefined;
   const edge = edgeOf(tensor);
   if (edge?.output !== 0 || !(edge.node instanceof OpNode)) return undefined;
   const { op, problem } = edge.node;

@@ -19,6 +19,7 @@ import {
   packedAttrs,
   sampleOf,
   small,
+  tell,
   unequalCases,
 } from './attention.common.js';
 import { attentionBackwardVariants } from './attention.gpu.js';
@@ -64,12 +65,12 @@ export const attentionBackward = defineOp<
   attrs: commonAttrs,
   dtypes: floatDTypes,
   infer(inputs, attrs) {
-    const op = 'attention_backward';
+    const told = tell('attention_backward', 'dy q k v o lse mask', inputs);
     const [dy, q, k, v, o, lse, mask] = inputs as [Spec, Spec, Spec, Spec, Spec, Spec, Spec?];
-    checkHeads(op, [q, k, v], attrs);
-    checkMask(op, mask, q, k, attrs);
+    checkHeads(told, [q, k, v], attrs);
+    checkMask(told, mask, q, k, attrs);
     const [out, stat] = outputsOf(q, k, attrs);
-    checkLike(op, { dy: [dy, out!.shape], o: [o, out!.shape], lse: [lse, stat!.shape] });
+    checkLike(told, { dy: [dy, out!.shape], o: [o, out!.shape], lse: [lse, stat!.shape] });
     return [q, k, v].map((s) => spec(s.shape, s.dtype));
   },
   reference: (inputs, problem) => attentionBackwardReference(walkBackward(problem), inputs),
@@ -109,12 +110,12 @@ export const packedAttentionBackward = defineOp<
   attrs: packedAttrs,
   dtypes: floatDTypes,
   infer(inputs, attrs) {
-    const op = 'packed_attention_backward';
+    const told = tell('packed_attention_backward', 'dy qkv o lse mask', inputs);
     const [dy, qkv, o, lse, mask] = inputs as [Spec, Spec, Spec, Spec, Spec?];
-    checkPacked(op, qkv, attrs);
-    checkMask(op, mask, qkv, qkv, attrs);
+    checkPacked(told, qkv, attrs);
+    checkMask(told, mask, qkv, qkv, attrs);
     const [out, stat] = outputsOf(qkv, qkv, attrs);
-    checkLike(op, { dy: [dy, out!.shape], o: [o, out!.shape], lse: [lse, stat!.shape] });
+    checkLike(told, { dy: [dy, out!.shape], o: [o, out!.shape], lse: [lse, stat!.shape] });
     return [spec(qkv.shape, qkv.dtype)];
   },
   reference([dy, qkv, o, lse, mask], problem) {

@@ -30,15 +30,24 @@ export const small = (name: string): InputSpec => ({ name, domain: [-1, 1] });
 
 const MOST_D = 256;
 
+/** A call as its errors tell it: the op, and every operand with its shape. */
+export interface Told {
+  op: string;
+  all: string;
+}
+export const tell = (op: string, names: string, inputs: readonly Spec[]): Told => {
+  const name = names.split(' ');
+  return { op, all: inputs.map((s, i) => `${name[i]} ${show(s.shape)}`).join(', ') };
+};
+
 /** Checks q, k, v of one call. */
-export function checkHeads(op: string, [q, k, v]: readonly Spec[], attrs: AttentionAttrs): void {
+export function checkHeads({ op, all }: Told, [q, k, v]: readonly Spec[], attrs: AttentionAttrs): void {
   for (const [name, s] of Object.entries({ q: q!, k: k!, v: v! }))
     if (s.rank !== 4)
-      throw new ShapeError(`${name} ${show(s.shape)} is not of rank 4`, {
+      throw new ShapeError(`${all}: ${name} is not of rank 4`, {
         op,
         hint: 'q, k and v are [batch, length, heads, D]: reshape first',
       });
-  const all = `q ${show(q!.shape)}, k ${show(k!.shape)}, v ${show(v!.shape)}`;
   if (k!.shape.join() !== v!.shape.join())
     throw new ShapeError(`${all}: k and v differ`, { op, hint: 'both are [B, Tk, Hkv, D]' });
   if (q!.shape[0] !== k!.shape[0] || q!.shape[3] !== k!.shape[3])
@@ -46,12 +55,12 @@ export function checkHeads(op: string, [q, k, v]: readonly Spec[], attrs: Attent
       op,
       hint: 'batch and head size are the same in all three',
     });
-  checkSizes(op, all, q!.shape[2]!, k!.shape[2]!, q!.shape[3]!);
+  checkSizes({ op, all }, q!.shape[2]!, k!.shape[2]!, q!.shape[3]!);
   checkAttrs(op, attrs);
 }
 
 /** Checks qkv of one call. */
-export function checkPacked(op: string, qkv: Spec, attrs: PackedAttentionAttrs): void {
+export function checkPacked({ op, all }: Told, qkv: Spec, attrs: PackedAttentionAttrs): void {
   for (const name of ['heads', 'kvHeads'] as const)
     if (!Number.isInteger(attrs[name]) || attrs[name] < (name === 'heads' ? 1 : 0))
       throw new ArgumentError(`${name} is ${attrs[name]}`, {
@@ -59,17 +68,16 @@ export function checkPacked(op: string, qkv: Spec, attrs: PackedAttentionAttrs):
         hint: 'heads is the number of query heads; kvHeads of key heads, 0 where they are as many',
       });
   const [Hq, Hkv] = packedHeads(attrs);
-  const all = `qkv ${show(qkv.shape)}`;
   if (qkv.rank !== 4 || qkv.shape[2] !== Hq + 2 * Hkv)
-    throw new ShapeError(`${all} does not hold ${Hq} + 2 · ${Hkv} heads`, {
+    throw new ShapeError(`${all}: qkv does not hold ${Hq} + 2 · ${Hkv} heads`, {
       op,
       hint: 'it is [batch, length, heads + 2 kvHeads, D]: the query heads, then those of keys, then of values',
     });
-  checkSizes(op, all, Hq, Hkv, qkv.shape[3]!);
+  checkSizes({ op, all }, Hq, Hkv, qkv.shape[3]!);
   checkAttrs(op, attrs);
 }
 
-function checkSizes(op: string, all: string, Hq: number, Hkv: number, D: number): void {
+function checkSizes({ op, all }: Told, Hq: number, Hkv: number, D: number): void {
   if (Hkv < 1 || Hq < 1 || Hq % Hkv !== 0)
     throw new ShapeError(`${all}: ${Hq} query heads cannot share ${Hkv} heads of keys evenly`, {
       op,
@@ -95,22 +103,31 @@ function checkAttrs(op: string, { window, scale, score }: AttentionAttrs): void 
 }
 
 /** A mask is of rank 4, every size 1 or that of the scores. */
-export function checkMask(op: string, mask: Spec | undefined, q: Spec, k: Spec, attrs: AttentionAttrs): void {
+export function checkMask(
+  { op, all }: Told,
+  mask: Spec | undefined,
+  q: Spec,
+  k: Spec,
+  attrs: AttentionAttrs,
+): void {
   if (!mask) return;
   const { B, Hq, Tq, Tk } = sizesOf(q.shape, k.shape, attrs);
   const wanted = [B, Hq, Tq, Tk];
   if (mask.rank !== 4 || !mask.shape.every((n, axis) => n === 1 || n === wanted[axis]))
-    throw new ShapeError(`mask ${show(mask.shape)} does not fit scores ${show(wanted)}`, {
+    throw new ShapeError(`${all}: the mask does not fit scores ${show(wanted)}`, {
       op,
       hint: 'it is [B, Hq, Tq, Tk], with 1 where it is the same all along; reshape a padding mask to [B, 1, 1, Tk]',
     });
 }
 
 /** Checks the operands of a gradient against what the forward call returned. */
-export function checkLike(op: string, wanted: Record<string, readonly [got: Spec, shape: Shape]>): void {
+export function checkLike(
+  { op, all }: Told,
+  wanted: Record<string, readonly [got: Spec, shape: Shape]>,
+): void {
   for (const [name, [got, shape]] of Object.entries(wanted))
     if (got.shape.join() !== shape.join())
-      throw new ShapeError(`${name} is ${show(got.shape)}, not ${show(shape)}`, {
+      throw new ShapeError(`${all}: ${name} is not ${show(shape)}`, {
         op,
         hint: 'pass what the forward call returned',
       });

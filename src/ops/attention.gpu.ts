@@ -288,17 +288,17 @@ const nobarrierTier: TierOf = (kernel, w, _, caps) => {
   const rows = 4;
   // Twice the columns halve the turns.
   const columns = turnsOfRows(w, kernel, rows, 8) > MOST_TURNS ? 16 : 8;
-  const pairs = 2 ** Math.max(3, Math.ceil(Math.log2(w.D / 2)));
+  const quads = 2 ** Math.max(2, Math.ceil(Math.log2(w.D / 4)));
   const shaders = {
     forward: 'attention_nobarrier',
     dq: 'attention_dq_nobarrier',
     dkv: 'attention_dkv_nobarrier',
   };
-  return { shader: shaders[kernel], size, rows, blocks: size, spec: [rows, columns, pairs, w.D % 2] };
+  return { shader: shaders[kernel], size, rows, blocks: size, spec: [rows, columns, quads] };
 };
 
 function turnsOfRows(w: AttentionWalk, kernel: Kernel, rows: number, columns: number): number {
-  const sweeps = { forward: 2, dq: 3, dkv: 4 }[kernel] * Math.ceil(w.D / 2) + 1;
+  const sweeps = { forward: 2, dq: 3, dkv: 4 }[kernel] * Math.ceil(w.D / 4) + 1;
   const groups = kernel === 'dkv' ? w.Hq / w.Hkv : 1;
   return groups * (Math.ceil(columnsOf(w, kernel, rows) / columns) + 1) * sweeps + 8 * rows * w.D;
 }

@@ -22,6 +22,7 @@ import {
   packedAttrs,
   sampleOf,
   small,
+  tell,
   unequalCases,
 } from './attention.common.js';
 import { attentionVariants } from './attention.gpu.js';
@@ -84,8 +85,9 @@ export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tenso
   dtypes: floatDTypes,
   infer(inputs, attrs) {
     const [q, k, , mask] = inputs as [Spec, Spec, Spec, Spec?];
-    checkHeads('attention', inputs, attrs);
-    checkMask('attention', mask, q, k, attrs);
+    const told = tell('attention', 'q k v mask', inputs);
+    checkHeads(told, inputs, attrs);
+    checkMask(told, mask, q, k, attrs);
     return outputsOf(q, k, attrs);
   },
   reference: (inputs, problem) => reference(problem, inputs),
@@ -141,8 +143,9 @@ export const packedAttention = defineOp<[qkv: Tensor, mask?: Tensor]>()<PackedAt
   dtypes: floatDTypes,
   infer(inputs, attrs) {
     const [qkv, mask] = inputs as [Spec, Spec?];
-    checkPacked('packed_attention', qkv, attrs);
-    checkMask('packed_attention', mask, qkv, qkv, attrs);
+    const told = tell('packed_attention', 'qkv mask', inputs);
+    checkPacked(told, qkv, attrs);
+    checkMask(told, mask, qkv, qkv, attrs);
     return outputsOf(qkv, qkv, attrs);
   },
   reference([qkv, mask], problem) {

@@ -7,9 +7,19 @@ import { record } from './record.js';
 
 export * from './contract.js';
 
+/** The tensor arguments that may not be left out. */
+type Needed<Args extends unknown[]> = Args extends [infer First, ...infer Rest]
+  ? [First, ...Needed<Rest>]
+  : [];
+
+/** What a call takes: attributes come last, and may follow the required arguments: `matmul(a, b, { … })`. */
+export type Given<Args extends unknown[], A extends object> =
+  | [...Args, attrs?: Partial<A>]
+  | [...Needed<Args>, attrs?: Partial<A>];
+
 /** Ops are callable: `softmax(x, { axis: -1 })`, and carry their definition. */
 export type Callable<A extends object, Args extends unknown[], R = Tensor> = ((
-  ...args: [...Args, attrs?: Partial<A>]
+  ...args: Given<Args, A>
 ) => R) & {
   readonly op: Op<A>;
   /** For types alone: ops/methods.ts reads the arguments here. */

@@ -3,7 +3,7 @@
  * the types follow from the ops themselves.
  */
 import { Tensor } from '../tensor/tensor.js';
-import { isOp } from './define.js';
+import { type Given, isOp } from './define.js';
 import * as exported from './index.js';
 
 type Exports = typeof exported;
@@ -23,7 +23,7 @@ export type Methods = {
       : never]: Exports[K] extends {
     signature?: { args: [unknown, ...infer Rest]; attrs: infer A; result: infer R };
   }
-    ? (...rest: [...Rest, attrs?: Partial<A>]) => R
+    ? (...rest: Given<Rest, A & object>) => R
     : never;
 };
 

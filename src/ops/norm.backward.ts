@@ -37,17 +37,22 @@ function reference(
     Float64Array,
     Float64Array?,
   ];
+  const [u, g] = [new Float64Array(n), new Float64Array(n)];
   for (let r = 0; r < rows; r++) {
-    const given = dy.subarray(r * n, (r + 1) * n);
-    const u = x.subarray(r * n, (r + 1) * n).map((v) => (v - (mean?.[r] ?? 0)) * rstd[r]!);
-    const g = given.map((v, i) => v * (weight?.[i] ?? 1));
-    const gMean = centred ? g.reduce((s, v) => s + v, 0) / n : 0;
-    const uMean = g.reduce((s, v, i) => s + v * u[i]!, 0) / n;
+    const first = r * n;
+    let gMean = 0;
+    let uMean = 0;
+    for (let i = 0; i < n; i++) {
+      u[i] = (x[first + i]! - (mean?.[r] ?? 0)) * rstd[r]!;
+      g[i] = dy[first + i]! * (weight?.[i] ?? 1);
+      if (centred) gMean += g[i]! / n;
+      uMean += (g[i]! * u[i]!) / n;
+    }
     if (dx.length > 0)
       for (let i = 0; i < n; i++)
-        dx[r * n + i] = rstd[r]! * (g[i]! - gMean - u[i]! * uMean) + (dres?.[r * n + i] ?? 0);
-    for (let i = 0; i < dw.length; i++) dw[i]! += given[i]! * u[i]!;
-    if (db) for (let i = 0; i < db.length; i++) db[i]! += given[i]!;
+        dx[first + i] = rstd[r]! * (g[i]! - gMean - u[i]! * uMean) + (dres?.[first + i] ?? 0);
+    for (let i = 0; i < dw.length; i++) dw[i]! += dy[first + i]! * u[i]!;
+    if (db) for (let i = 0; i < db.length; i++) db[i]! += dy[first + i]!;
   }
   return [dx, dw, ...(db ? [db] : [])];
 }
@@ -62,7 +67,7 @@ const samplesOf = (centred: boolean): Sample<NormBackwardAttrs>[] => {
   const before = centred ? [undefined, undefined, undefined, undefined] : [undefined, undefined, undefined];
   // More than a binding of 128 MiB holds.
   const large: Sample<NormBackwardAttrs> = {
-    shapes: call([33000, 1056], 1),
+    shapes: call([1100, 32768], 1),
     attrs: db('float32'),
     dtypes: ['float32'],
     heavy: true,

@@ -63,7 +63,7 @@ export const lineSamples = <A extends SoftmaxAttrs>(inputs: number): Sample<A>[]
 
 /** More than a binding of 128 MiB holds. */
 export const largeSample = <A extends SoftmaxAttrs>(inputs: number): Sample<A> => ({
-  shapes: Array.from({ length: inputs }, () => [33000, 1056]),
+  shapes: Array.from({ length: inputs }, () => [1100, 32768]),
   dtypes: ['float32'],
   heavy: true,
 });

@@ -148,6 +148,7 @@ export const swiglu = defineOp<[a: Tensor, b?: Tensor]>()({
     return b ? [da!, db!] : [da!];
   },
   saves: { inputs: [0, 1] },
+  recompute: { can: () => true, run: ({ inputs, F }) => F.swiglu!(...inputs) },
   samples: shapes,
   invalid: [
     { shapes: [[2, 3], [3]], code: 'ATTN_SHAPE' },
