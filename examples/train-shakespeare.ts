@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { AdamW, GPT, manualSeed, noGrad, schedule, scope, type Tensor, tensor, uniform } from 'attn-vk';
 
-const STEPS = Number(process.argv[3] ?? 1500);
+const STEPS = Number(process.argv[3] ?? 1200);
 const BATCH = 32;
 const LENGTH = 128; // characters that the model sees
 
