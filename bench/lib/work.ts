@@ -83,14 +83,16 @@ export class Work {
     return seconds;
   }
 
-  /** Times gradients on a side, a few to a sample. */
+  /** Times batches of gradients on a side. */
   backward(route: Route): Contender {
+    let count = 1;
     return {
       begin: async () => {
         this.runtime.route = route;
         await this.#backwardBatch(1);
+        count = batchSize(await this.#backwardBatch(4));
       },
-      sample: async () => [await this.#backwardBatch(4)],
+      sample: async () => [await this.#backwardBatch(count)],
     };
   }
 
