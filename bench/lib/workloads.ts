@@ -6,6 +6,7 @@ import { add, cast, exp, gelu, matmul, mul, permute, relu, softmax, sub, sum } f
 import type { Runtime } from '../../src/runtime/runtime.js';
 import { scope } from '../../src/tensor/scope.js';
 import { type Tensor, tensor } from '../../src/tensor/tensor.js';
+import { gptOf } from './training.js';
 
 export type Workload = (runtime: Runtime) => Promise<void>;
 
@@ -54,6 +55,14 @@ export const workloads: Record<string, Workload> = {
       const scores = softmax(mul(matmul(q, permute(k, { axes: [1, 0] })), 0.125), { axis: -1 });
       await matmul(scores, v).data();
     }),
+
+  /** Steps of a small GPT: forward, backward, clipping and AdamW over an arena. */
+  training: async (runtime) => {
+    const work = gptOf(runtime);
+    for (let step = 0; step < 3; step++) await work.step();
+    work.dispose();
+    await runtime.sync();
+  },
 
   /** bfloat16 storage, and data that goes up and comes back each time. */
   transfers: async (runtime) => {

@@ -43,13 +43,15 @@ HostBlock HostPool::allocate(uint64_t bytes) {
     std::lock_guard lock(mutex_);
     if (c >= free_.size()) free_.resize(c + 1);
     stats_.allocations++;
-    if (!free_[c].empty()) {
-      void* data = free_[c].back();
-      free_[c].pop_back();
-      stats_.pooled -= size;
-      stats_.live += size;
+    // A block a little larger will do, where its class has one to spare: better slack than more memory.
+    for (uint32_t k = c; k < std::min<size_t>(c + 3, free_.size()); k++) {
+      if (free_[k].size() < (k == c ? 1u : 2u)) continue;
+      void* data = free_[k].back();
+      free_[k].pop_back();
+      stats_.pooled -= class_bytes(k);
+      stats_.live += class_bytes(k);
       stats_.peak = std::max(stats_.peak, stats_.live);
-      return {data, c};
+      return {data, k};
     }
     if (stats_.live + stats_.pooled + size > budget_) trim_locked();
     if (stats_.live + size > budget_) refuse(stats_);

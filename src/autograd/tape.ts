@@ -12,13 +12,17 @@ import { differentiating, modes, recording } from './modes.js';
 
 const F = exported as unknown as OpTable;
 
-/** The output of a node that makes it again when it is asked for. */
+/** The output of a node that makes it again when it is asked for, and keeps it while a recipe of it is left. */
 class Recipe {
-  constructor(readonly maker: OpNode) {}
+  constructor(readonly maker: OpNode) {
+    maker.recipes++;
+  }
   unchanged(): Tensor {
     return this.maker.again();
   }
-  release(): void {}
+  release(): void {
+    if (--this.maker.recipes === 0) this.maker.forget();
+  }
 }
 
 class OpNode extends GraphNode {
@@ -27,8 +31,9 @@ class OpNode extends GraphNode {
   override readonly accumulates: readonly number[];
   #inputs: (Held | Recipe | undefined)[];
   #outputs: (Held | undefined)[];
-  /** The first output, made again. */
+  /** The first output, made again, and those who may yet ask for it. */
   #again: Held | undefined;
+  recipes = 0;
 
   constructor(
     readonly op: Op,
@@ -78,6 +83,11 @@ class OpNode extends GraphNode {
     return this.#again.tensor();
   }
 
+  forget(): void {
+    this.#again?.release();
+    this.#again = undefined;
+  }
+
   #saved() {
     const { op, problem } = this;
     return {
@@ -90,10 +100,10 @@ class OpNode extends GraphNode {
   }
 
   free(): void {
-    for (const held of [...this.#inputs, ...this.#outputs, this.#again]) held?.release();
+    for (const held of [...this.#inputs, ...this.#outputs]) held?.release();
     this.#inputs = [];
     this.#outputs = [];
-    this.#again = undefined;
+    this.forget();
   }
 }
 
