@@ -10,8 +10,8 @@ export type Half = 'bfloat16' | 'float16';
 export interface Modes {
   grad: boolean;
   autocast: Half | undefined;
-  /** Parameters in the autocast dtype, made once for each region. */
-  casts: Map<Tensor, Tensor> | undefined;
+  /** Parameters in the autocast dtype, made once for each region, and the version of what each was made of. */
+  casts: Map<Tensor, { made: Tensor; of: number }> | undefined;
   /** Where NaN and infinity are looked for: the text that names the place, for example a step. */
   anomaly: { where: string } | undefined;
 }
