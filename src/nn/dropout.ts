@@ -3,6 +3,7 @@ import { dropout } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { type Generator, generator } from '../tensor/generator.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkTensor } from './check.js';
 import { Module } from './module.js';
 
 /** While training, each element is 0 with probability p and 1 / (1 - p) times itself otherwise. */
@@ -23,7 +24,8 @@ export class Dropout extends Module {
 }
 
 export function dropoutOf(x: Tensor, p: number, random = generator): Tensor {
-  const state = random.next();
+  checkTensor('Dropout', 'x', x);
+  const state = random.next(x.runtime);
   try {
     return dropout(x, state, { p });
   } finally {
