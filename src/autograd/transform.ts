@@ -23,14 +23,14 @@ export function valueAndGrad<A extends unknown[]>(f: Fn<A>): (...args: A) => Val
   return (...args) =>
     enableGrad(() => {
       const leaves: Tensor[] = [];
-      const own = args.map((arg) => {
-        if (!(arg instanceof Tensor)) return arg;
-        const leaf = arg.detach();
-        leaves.push(leaf);
-        setRequiresGrad(leaf, true);
-        return leaf;
-      });
       try {
+        const own = args.map((arg) => {
+          if (!(arg instanceof Tensor)) return arg;
+          const leaf = arg.detach();
+          leaves.push(leaf);
+          setRequiresGrad(leaf, true);
+          return leaf;
+        });
         const result: unknown = f(...(own as A));
         if (!(result instanceof Tensor))
           throw new ArgumentError(`the function returned ${describe(result)}, not a tensor`, {
