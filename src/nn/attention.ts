@@ -4,7 +4,7 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkProbability, checkSizes } from './check.js';
+import { checkProbability, checkSizes, checkTensor } from './check.js';
 import { type Init, ones } from './init.js';
 import { Linear, residualOf } from './linear.js';
 import { Module } from './module.js';
@@ -78,6 +78,7 @@ export class SelfAttention extends Module {
   /** @param x [batch, length, dim] */
   forward(x: Tensor, { residual, mask, rope: table }: SelfAttentionCall = {}): Tensor {
     const { dim, heads, kvHeads, causal, window } = this;
+    checkTensor('SelfAttention', 'x', x);
     if (x.rank !== 3 || x.shape[2] !== dim)
       throw new ShapeError(`x is ${show(x.shape)}`, {
         op: 'SelfAttention',
