@@ -126,9 +126,9 @@ class ReshapeNode extends GraphNode {
 }
 
 function recorded(op: Op, problem: Problem, inputs: readonly Tensor[], outputs: readonly Tensor[]): void {
-  if (modes().anomaly && !differentiating()) watch(op.name, outputs);
-  if (!recording() || !inputs.some((t) => t.edge)) return;
   const results = outputs.slice(0, op.results ?? 1);
+  if (modes().anomaly && !differentiating()) watch(op.name, results);
+  if (!recording() || !inputs.some((t) => t.edge)) return;
   // Flags and indices do not move when an input moves a little.
   if (!results.some((t) => isFloat(t.dtype))) return;
   const node = new OpNode(op, problem, inputs, outputs);
