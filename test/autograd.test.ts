@@ -137,6 +137,17 @@ describe('backward', () => {
     expect(code(() => loss.backward())).toBe('ATTN_GRAD');
   });
 
+  it('runs where its tensors are, whichever runtime is current', () => {
+    const x = leaf([1, 2]);
+    const loss = sum(mul(x, x)); // its gradient begins with zeros, which are made of nothing
+    const other = new Runtime(cpu.options);
+    useRuntime(other);
+    loss.backward();
+    useRuntime(runtime);
+    other.dispose();
+    expect([...x.grad!.dataSync()]).toEqual([2, 4]);
+  });
+
   it('gives each leaf a gradient of its own', () => {
     const [a, b, g] = [leaf([1]), leaf([2]), tensor([3])];
     add(a, b).backward(g); // one tensor is the gradient of both

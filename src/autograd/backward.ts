@@ -1,6 +1,7 @@
 /** Reverse mode: gradients flow from a scalar to the leaves, and what the tape saved is freed on the way. */
 import { add, cast } from '../ops/index.js';
 import { ArgumentError, GradError, ShapeError } from '../runtime/errors.js';
+import { onRuntime } from '../runtime/runtime.js';
 import { encode } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';
 import { describe, show } from '../tensor/shape.js';
@@ -40,15 +41,14 @@ export function backward(root: Tensor, gradient?: Tensor, options: BackwardOptio
         hint: gradient === undefined ? 'sum or average it, or give backward(gradient)' : 'they are equal',
       },
     );
-  pausing(() =>
-    scope(() => {
-      const { shape, dtype, runtime } = root;
-      flow(
-        edge,
-        gradient ?? tensor(encode(dtype, [1]), shape, { dtype, runtime }),
-        options.retainGraph ?? false,
-      );
-    }),
+  const { shape, dtype, runtime } = root;
+  onRuntime(runtime, () =>
+    pausing(() =>
+      scope(() => {
+        const first = gradient ?? tensor(encode(dtype, [1]), shape, { dtype });
+        flow(edge, first, options.retainGraph ?? false);
+      }),
+    ),
   );
 }
 

@@ -8,7 +8,7 @@ import { pausing } from '../autograd/modes.js';
 import { BLOCK } from '../ops/flat.js';
 import { accumulateStep, fill } from '../ops/index.js';
 import { ArgumentError, DisposedError, DTypeError } from '../runtime/errors.js';
-import { type Runtime, useRuntime } from '../runtime/runtime.js';
+import { onRuntime, type Runtime } from '../runtime/runtime.js';
 import { keep, scope } from '../tensor/scope.js';
 import { describe, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -161,11 +161,5 @@ function checkParams(params: readonly Tensor[], op: string): void {
 }
 
 /** Zeros outside every scope. */
-export function zeros(shape: Shape, runtime: Runtime): Tensor {
-  const before = useRuntime(runtime);
-  try {
-    return keep(fill({ shape, value: 0 }));
-  } finally {
-    useRuntime(before);
-  }
-}
+export const zeros = (shape: Shape, runtime: Runtime): Tensor =>
+  onRuntime(runtime, () => keep(fill({ shape, value: 0 })));
