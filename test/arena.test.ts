@@ -102,6 +102,8 @@ describe('an arena', () => {
     refused(() => new AdamW([]), { code: 'ATTN_ARGUMENT', says: /no parameters/ });
     refused(() => new AdamW([p, p]), { code: 'ATTN_ARGUMENT', says: /twice/ });
     refused(() => new AdamW(p as never), { code: 'ATTN_ARGUMENT' });
+    refused(() => clipGradNorm(p as never, 1), { code: 'ATTN_ARGUMENT' });
+    refused(() => clipGradNorm([1 as never], 1), { code: 'ATTN_ARGUMENT' });
     refused(() => new AdamW([tensor([1])]), { code: 'ATTN_ARGUMENT', says: /no leaf/ });
     refused(() => new AdamW([p], { lr: -1 }), { code: 'ATTN_ARGUMENT', says: /lr is -1/ });
     for (const betas of [[0.9, 2], [0.9, 1], [0.9], 0.9])

@@ -249,6 +249,7 @@ describe('functions', () => {
     expect([...grad((a: Tensor) => sum(mul(a, a)))(x)[0]!.dataSync()]).toEqual([2, 4, 6]);
     expect(code(() => grad((a: Tensor) => mul(a, a))(x))).toBe('ATTN_SHAPE');
     expect(code(() => grad((() => 1) as never)(x))).toBe('ATTN_ARGUMENT');
+    expect(code(() => grad(1 as never))).toBe('ATTN_ARGUMENT');
   });
 
   it('give back what they took', () => {

@@ -34,7 +34,7 @@ export function within<T>(changes: Partial<Modes>, op: string, fn: () => T): T {
   if (typeof fn !== 'function')
     throw new ArgumentError(`expected a function but got ${describe(fn)}`, {
       op,
-      hint: `${op}(…, () => …)`,
+      hint: 'give what is to run: () => …, or async () => …',
     });
   used = true;
   return local.run({ ...modes(), ...changes }, fn);

@@ -15,7 +15,10 @@ export interface ValueAndGrad {
   grads: Tensor[];
 }
 
-/** A function that gives f's value, a scalar, and its gradient by each tensor among the arguments. */
+/**
+ * A function that gives f's value, a scalar, and its gradient by each tensor among the arguments. Parameters that f
+ * closes over get their share as from backward().
+ */
 export function valueAndGrad<A extends unknown[]>(f: Fn<A>): (...args: A) => ValueAndGrad {
   const op = 'valueAndGrad';
   if (typeof f !== 'function')
@@ -49,13 +52,14 @@ export function valueAndGrad<A extends unknown[]>(f: Fn<A>): (...args: A) => Val
 }
 
 /** The gradients alone. */
-export const grad =
-  <A extends unknown[]>(f: Fn<A>): ((...args: A) => Tensor[]) =>
-  (...args) => {
-    const { value, grads } = valueAndGrad(f)(...args);
+export function grad<A extends unknown[]>(f: Fn<A>): (...args: A) => Tensor[] {
+  const both = valueAndGrad(f);
+  return (...args) => {
+    const { value, grads } = both(...args);
     value.dispose();
     return grads;
   };
+}
 
 const zerosLike = ({ shape, dtype, size, runtime }: Tensor): Tensor =>
   tensor(allocateArray(dtype, size), shape, { dtype, runtime });

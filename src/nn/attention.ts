@@ -85,6 +85,11 @@ export class SelfAttention extends Module {
         hint: `it is [batch, length, ${dim}]`,
       });
     const [batch, length] = x.shape as [number, number, number];
+    if (mask?.rank === 2 && (mask.shape[0] !== batch || mask.shape[1] !== length))
+      throw new ShapeError(`the mask is ${show(mask.shape, mask.dtype)} but x is ${show(x.shape)}`, {
+        op: 'SelfAttention',
+        hint: `one entry for each key: bool [${batch}, ${length}]`,
+      });
     const all = heads + 2 * kvHeads;
     return scope(() => {
       let qkv = this.qkv.forward(x).reshape([batch, length, all, dim / heads]);

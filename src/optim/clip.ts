@@ -14,6 +14,11 @@ export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): Tensor 
   const op = 'clipGradNorm';
   if (typeof maxNorm !== 'number' || !(maxNorm >= 0))
     throw new ArgumentError(`maxNorm is ${String(maxNorm)}`, { op, hint: 'it is a number, 0 or more' });
+  if (typeof params !== 'object' || params === null || !(Symbol.iterator in params))
+    throw new ArgumentError(`the parameters are ${describe(params)}`, {
+      op,
+      hint: 'give model.parameters()',
+    });
   return pausing(() =>
     scope(() => {
       const grads = [...new Set(params)].flatMap((p, i) => {
