@@ -9,9 +9,9 @@ export function checkSizes(op: string, sizes: Record<string, number>): void {
       throw new ArgumentError(`${name} is ${String(n)}`, { op, hint: 'it is a whole number, at least 1' });
 }
 
-export function checkProbability(op: string, p: number): number {
+export function checkProbability(op: string, p: number, name = 'dropout'): number {
   if (!(p >= 0 && p < 1))
-    throw new ArgumentError(`dropout is ${String(p)}`, { op, hint: 'it is a probability below 1' });
+    throw new ArgumentError(`${name} is ${String(p)}`, { op, hint: 'it is a probability below 1' });
   return p;
 }
 
