@@ -121,7 +121,7 @@ TEST_CASE("softmax: rows add up to 1, huge inputs do not overflow, -inf rows giv
       for (int64_t k = 0; k < n; k++) line(1, k) = -kInf;
       for (int64_t k = 0; k < n; k++) line(2, k) = 3e38f;
       line(3, n / 2) = kNaN;
-      const auto y = run<float>("softmax", {0, 4, double(n), double(inner)}, x, x.size());
+      const auto y = run<float>("softmax", {0, 0, 4, double(n), double(inner)}, x, x.size());
       const auto at = [&](int64_t o, int64_t k) { return y[size_t((o * n + k) * inner)]; };
       float max = -kInf;
       double sum = 0, error = 0;

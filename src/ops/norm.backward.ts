@@ -14,9 +14,9 @@ import { checkRows, checkShapes, parameter, rowsOf } from './norm.walk.js';
 function infer(op: string, centred: boolean, inputs: readonly Spec[], attrs: NormBackwardAttrs): Spec[] {
   const { dy, x, mean, rstd, weight, dres } = backwardParts(centred, inputs);
   checkRows(op, x);
-  checkShapes(op, { dy, dres }, x.shape, 'gradients have the shape of x');
-  checkShapes(op, { mean, rstd }, x.shape.slice(0, -1), 'one for each row');
-  checkShapes(op, { weight }, x.shape.slice(-1), 'one number for each element of the last axis');
+  checkShapes(op, x, { dy, dres }, x.shape, 'gradients have the shape of x');
+  checkShapes(op, x, { mean, rstd }, x.shape.slice(0, -1), 'one for each row');
+  checkShapes(op, x, { weight }, x.shape.slice(-1), 'one number for each element of the last axis');
   const columns = x.shape.slice(-1);
   return [
     spec(attrs.dx ? x.shape : [0], x.dtype),

@@ -33,8 +33,8 @@ function infer(kind: Kind, inputs: readonly Spec[], attrs: NormAttrs): Spec[] {
   const { x, residual, weight, bias } = partsOf(kind, inputs);
   checkRows(kind.name, x);
   checkNorm(kind.name, attrs);
-  checkShapes(kind.name, { residual }, x.shape, 'both are added element by element');
-  checkShapes(kind.name, { weight, bias }, [rowsOf(x).n], 'one number for each element of the last axis');
+  checkShapes(kind.name, x, { residual }, x.shape, 'both are added element by element');
+  checkShapes(kind.name, x, { weight, bias }, [rowsOf(x).n], 'one number for each element of the last axis');
   const statistic = spec(x.shape.slice(0, -1), 'float32');
   return [
     spec(x.shape, attrs.outDtype || x.dtype),

@@ -56,13 +56,20 @@ export function checkRows(op: string, x: Spec): void {
     });
 }
 
-export function checkShapes(op: string, given: Record<string, Spec | undefined>, wanted: Shape, why: string) {
+/** Operands beside x whose shapes follow from its own. */
+export function checkShapes(
+  op: string,
+  x: Spec,
+  given: Record<string, Spec | undefined>,
+  wanted: Shape,
+  why: string,
+) {
   for (const [name, s] of Object.entries(given))
     if (s && show(s.shape) !== show(wanted))
-      throw new ShapeError(`${name} is ${show(s.shape, s.dtype)} but must be ${show(wanted)}`, {
-        op,
-        hint: why,
-      });
+      throw new ShapeError(
+        `${name} is ${show(s.shape, s.dtype)} but must be ${show(wanted)} beside x ${show(x.shape, x.dtype)}`,
+        { op, hint: why },
+      );
 }
 
 export function checkNorm(op: string, { eps, outDtype }: NormAttrs): void {
