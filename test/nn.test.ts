@@ -126,6 +126,30 @@ describe('a module', () => {
     await refuses(() => model.loadStateDict({}), 'ATTN_DISPOSED');
   });
 
+  it('ends what the modules in it keep', () => {
+    class Wrapped extends Module {
+      readonly parts = [
+        new GPT({ vocab: 5, layers: 1, dim: 8, heads: 2, length: 4, positions: 'rope' }), // keeps a table
+      ];
+    }
+    new Wrapped().dispose();
+    expect(runtime.tensors).toBe(0);
+  });
+
+  it('stays on its runtime whatever is current', async () => {
+    const model = new Pair();
+    const x = init.ones([8]);
+    const other = new Runtime(cpu.options);
+    useRuntime(other);
+    expect(new Dropout(0.5).forward(x).runtime).toBe(runtime);
+    const strange = new Pair().stateDict();
+    const before = model.gain.dataSync();
+    await refuses(() => model.loadStateDict(strange), 'ATTN_DEVICE', /'gain' belongs to another runtime/);
+    expect(model.gain.dataSync()).toEqual(before);
+    useRuntime(runtime);
+    other.dispose();
+  });
+
   it('takes float32 tensors alone as parameters', async () => {
     await refuses(() => new Parameter(tensor([1], [1], { dtype: 'bfloat16' })), 'ATTN_DTYPE');
     await refuses(() => new Parameter([1] as never), 'ATTN_ARGUMENT');
@@ -251,6 +275,7 @@ describe('layers', () => {
 
   it('sinusoids are those of the paper', () => {
     const table = sinusoids(3, 4).dataSync();
+    expect(() => sinusoids(-1, 4)).toThrow(/length is -1/);
     const want = [0, 1, 0, 1, Math.sin(1), Math.cos(1), Math.sin(0.01), Math.cos(0.01)];
     want.forEach((v, i) => {
       expect(table[i]).toBeCloseTo(v, 6);
