@@ -22,9 +22,10 @@ export {
   useRuntime,
 } from './runtime/runtime.js';
 export type { DType, TypedArray } from './tensor/dtype.js';
-export { Generator, generator, manualSeed } from './tensor/generator.js';
+export { Generator, type GeneratorState, generator, manualSeed } from './tensor/generator.js';
 export { keep, scope } from './tensor/scope.js';
 export type { Shape } from './tensor/shape.js';
+export type { StateDict, StateDictMatch } from './tensor/state-dict.js';
 export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';
 
 setCalibrator(calibrate);

@@ -1,13 +1,17 @@
 /** Autograd: what reaches the leaves, what is freed and when, and what is refused. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  accumulateStep,
   add,
   autocast,
   cast,
   checkpoint,
+  clipGradNorm,
+  Dropout,
   detectAnomaly,
   div,
   exp,
+  Generator,
   gelu,
   grad,
   gradcheck,
@@ -133,10 +137,30 @@ describe('backward', () => {
     expect(code(() => loss.backward())).toBe('ATTN_GRAD');
   });
 
+  it('runs where its tensors are, whichever runtime is current', () => {
+    const x = leaf([1, 2]);
+    const loss = sum(mul(x, x)); // its gradient begins with zeros, which are made of nothing
+    const other = new Runtime(cpu.options);
+    useRuntime(other);
+    loss.backward();
+    useRuntime(runtime);
+    other.dispose();
+    expect([...x.grad!.dataSync()]).toEqual([2, 4]);
+  });
+
+  it('gives each leaf a gradient of its own', () => {
+    const [a, b, g] = [leaf([1]), leaf([2]), tensor([3])];
+    add(a, b).backward(g); // one tensor is the gradient of both
+    expect(clipGradNorm([a, b, a], 1).itemSync()).toBeCloseTo(Math.sqrt(18), 5);
+    for (const x of [a, b]) expect(x.grad!.itemSync()).toBeCloseTo(Math.SQRT1_2, 5);
+    expect(g.itemSync()).toBe(3);
+  });
+
   it('is refused where there is nothing to do', () => {
     const x = leaf([1, 2]);
     expect(code(() => mul(x, x).backward())).toBe('ATTN_SHAPE');
     expect(code(() => mul(x, x).backward(tensor([1])))).toBe('ATTN_SHAPE');
+    expect(code(() => sum(x).backward({ retainGraph: true } as never))).toBe('ATTN_ARGUMENT');
     expect(code(() => sum(tensor([1, 2])).backward())).toBe('ATTN_GRAD');
     expect(code(() => noGrad(() => sum(mul(x, x))).backward())).toBe('ATTN_GRAD');
     const gone = sum(mul(x, x));
@@ -182,6 +206,24 @@ describe('the graph', () => {
     expect(seen).toEqual([false, true]);
   });
 
+  it('refuses gradients that do not fit', () => {
+    const x = leaf([1]);
+    expect(code(() => (x.grad = tensor([1, 2])))).toBe('ATTN_SHAPE');
+    expect(code(() => (x.grad = 1 as never))).toBe('ATTN_ARGUMENT');
+    expect(code(() => (mul(x, 2).grad = tensor([1])))).toBe('ATTN_ARGUMENT');
+    expect(x.grad).toBeNull();
+    x.grad = tensor([4]);
+    expect(x.grad!.itemSync()).toBe(4);
+  });
+
+  it('is not changed in place, and neither are the values', () => {
+    const x = leaf([1]);
+    expect(code(() => accumulateStep(x, tensor([2])))).toBe('ATTN_GRAD');
+    expect(x.itemSync()).toBe(1);
+    noGrad(() => accumulateStep(x, tensor([2])));
+    expect(x.itemSync()).toBe(3);
+  });
+
   it('refuses leaves that cannot be', () => {
     expect(code(() => (tensor(Int32Array.of(1)).requiresGrad = true))).toBe('ATTN_ARGUMENT');
     const x = leaf([1]);
@@ -207,15 +249,20 @@ describe('functions', () => {
     expect([...grad((a: Tensor) => sum(mul(a, a)))(x)[0]!.dataSync()]).toEqual([2, 4, 6]);
     expect(code(() => grad((a: Tensor) => mul(a, a))(x))).toBe('ATTN_SHAPE');
     expect(code(() => grad((() => 1) as never)(x))).toBe('ATTN_ARGUMENT');
+    expect(code(() => grad(1 as never))).toBe('ATTN_ARGUMENT');
   });
 
-  it('give back what they took', () => {
+  it('leave nothing but what they return, also where they fail', () => {
     const x = tensor([1, 2, 3]);
+    const loss = tensor(5);
     const before = alive();
-    scope(() => {
-      valueAndGrad((a: Tensor) => sum(exp(a)))(x);
-    });
-    expect(alive()).toEqual(before);
+    for (const t of grad((a: Tensor) => sum(exp(exp(a))))(x)) t.dispose();
+    valueAndGrad((_: Tensor) => loss)(x).value.dispose(); // not made by the function, and not ended with it
+    expect(loss.itemSync()).toBe(5);
+    const whole = tensor(Int32Array.of(1));
+    expect(code(() => valueAndGrad((a: Tensor, _: Tensor) => a)(x, whole))).toBe('ATTN_ARGUMENT');
+    whole.dispose();
+    expect(alive()[0]).toBe(before[0]! + 1); // the gradient of zeros
   });
 });
 
@@ -250,7 +297,59 @@ describe('a checkpoint', () => {
   });
 });
 
+describe('a checkpoint of what', () => {
+  it('requires no gradient is passed over', () => {
+    const head = leaf([3, 4]);
+    sum(
+      mul(
+        checkpoint((a) => mul(a, 2), tensor([1, 2])),
+        head,
+      ),
+    ).backward();
+    expect([...head.grad!.dataSync()]).toEqual([2, 4]);
+  });
+
+  it('returns its input leaves that a leaf', () => {
+    const x = leaf([3, 4]);
+    const y = checkpoint((a) => a, x);
+    expect(y).not.toBe(x);
+    sum(y).backward();
+    expect([...x.grad!.dataSync()]).toEqual([1, 1]);
+  });
+
+  it('draws from a generator of its own winds that back', () => {
+    const layer = new Dropout(0.5, new Generator(3));
+    const x = leaf(new Array(64).fill(1));
+    const y = checkpoint((a) => layer.forward(a), x);
+    const counter = layer.random.state.counter;
+    sum(y).backward();
+    expect(x.grad!.dataSync()).toEqual(y.dataSync());
+    expect(layer.random.state.counter).toBe(counter);
+  });
+
+  it('is no function of tensors is refused', () => {
+    expect(code(() => checkpoint((a) => a, 3 as never))).toBe('ATTN_ARGUMENT');
+    expect(code(() => checkpoint((async (a: Tensor) => a) as never, leaf([1])))).toBe('ATTN_ARGUMENT');
+  });
+});
+
 describe('autocast', () => {
+  it('casts a parameter again where the cast at hand will not do', () => {
+    const w = leaf([1, 2, 3, 4], [2, 2]);
+    const one = tensor([1, 0, 0, 1], [2, 2]);
+    const product = () => cast(matmul(one, w), { dtype: 'float32' });
+    autocast('bfloat16', () => {
+      noGrad(product); // a cast without a way back
+      for (let i = 0; i < 2; i++) sum(product()).backward(); // one whose graph was freed
+      noGrad(() => accumulateStep(w, one)); // one of other values
+      expect(product().arraySync()).toEqual([
+        [2, 2],
+        [3, 5],
+      ]);
+    });
+    expect([...w.grad!.dataSync()]).toEqual([2, 2, 2, 2]);
+  });
+
   it('multiplies in halves and returns gradients in float32', () => {
     const w = leaf([1, 2, 3, 4], [2, 2]);
     const x = tensor([1.001, 2, 3, 4], [2, 2]);
@@ -291,5 +390,6 @@ describe('gradcheck', () => {
     const wrong = (a: Tensor) => sum(mul(a.detach(), a)); // half of the gradient is cut off
     expect(() => gradcheck(wrong, [x])).toThrow(/element 0 of input 0/);
     expect(code(() => gradcheck(1 as never, [x]))).toBe('ATTN_ARGUMENT');
+    expect(code(() => gradcheck(() => sum(x), []))).toBe('ATTN_ARGUMENT');
   });
 });

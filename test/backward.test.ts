@@ -56,15 +56,18 @@ function settingOf(op: Op, sample: Sample<object>, dtype: DType): Setting | null
 const flows = (op: Op, { dtype }: Spec, i: number): boolean =>
   isFloat(dtype) && !op.inputSpecs[Math.min(i, op.inputSpecs.length - 1)]!.constant;
 
-/** The gradients, or the reason for which the op refuses them. */
-function gradientsOf({ op, problem, inputs, grads }: Setting): readonly (Value | null)[] | AttnError {
+/** The gradients, of one input or of all, or the reason for which the op refuses them. */
+function gradientsOf(
+  { op, problem, inputs, grads }: Setting,
+  only?: number,
+): readonly (Value | null)[] | AttnError {
   const outputs = record(op, inputs, problem.attrs);
   const held = (tensors: readonly Tensor[], which: readonly number[] = []) =>
     tensors.map((t, i) => (which.includes(i) ? t : undefined));
   try {
     return op.backward!({
       grads,
-      needs: problem.inputs.map((s, i) => flows(op, s, i)),
+      needs: problem.inputs.map((s, i) => flows(op, s, i) && (only ?? i) === i),
       pending: [],
       inputs: held(inputs, op.saves?.inputs),
       outputs: held(outputs, op.saves?.outputs),
@@ -139,6 +142,17 @@ function check(setting: Setting, gradients: readonly (Value | null)[], what: str
   return compared;
 }
 
+/** Each gradient on its own is what it is among the others: parts of a network are frozen, and data are data. */
+function checkAlone(setting: Setting, together: readonly (Value | null)[], what: string): void {
+  const flowing = setting.problem.inputs.flatMap((s, i) => (flows(setting.op, s, i) ? [i] : []));
+  if (flowing.length < 2) return;
+  for (const i of flowing) {
+    const alone = gradientsOf(setting, i) as readonly (Tensor | null)[];
+    expect(alone, `${what}, input ${i} alone`).toHaveLength(together.length);
+    expect(alone[i]!.dataSync(), `${what}, input ${i} alone`).toEqual((together[i] as Tensor).dataSync());
+  }
+}
+
 describe('the gradient of', () => {
   let runtime: Runtime;
   let before: Runtime | undefined;
@@ -162,7 +176,10 @@ describe('the gradient of', () => {
           if (!setting || !gradients) return;
           const what = `${op.name} of ${setting.inputs.join(' ')} ${JSON.stringify(sample.attrs ?? {})}`;
           if (gradients instanceof AttnError) expect(gradients.hint, what).toBeTruthy();
-          else compared += check(setting, gradients, what);
+          else {
+            if (compared === 0) checkAlone(setting, gradients, what);
+            compared += check(setting, gradients, what);
+          }
         });
     }
     expect(compared).toBeGreaterThan(0);

@@ -12,7 +12,7 @@ import { sides } from './support/sides.js';
 const inf = Number.POSITIVE_INFINITY;
 const numbers = (t: Tensor) => Array.from(decode(t.dtype, t.dataSync()));
 
-describe.each(sides)('$name', ({ options }) => {
+describe.each(sides)('on $side', ({ options }) => {
   let runtime: Runtime;
   let before: Runtime | undefined;
   beforeAll(() => {

@@ -12,6 +12,8 @@ interface Bound {
   peer?: string;
   atLeast?: number;
   atMost?: number;
+  /** In place of that, the value itself is at most this, in the figure's unit. */
+  orValue?: number;
   /** Only where the device's name contains this. */
   device?: string;
   /** Where the number comes from. */
@@ -27,13 +29,15 @@ export function bind(bench: Bench, figures: Figure[], device = ''): string[] {
     Bound[]
   >;
   const open: string[] = [];
-  for (const { names, metric, peer, atLeast, atMost, device: only = '' } of all[bench]) {
+  for (const { names, metric, peer, atLeast, atMost, orValue, device: only = '' } of all[bench]) {
     if (!device.toLowerCase().includes(only)) continue;
     for (const name of names) {
       const figure = figures.find(
         (f) => f.name === name && f.metric === metric && (!peer || f.peer === peer),
       );
-      if (figure) figure.bound = atLeast === undefined ? { atMost: atMost! } : { atLeast };
+      const either = orValue === undefined ? {} : { orValue };
+      if (figure)
+        figure.bound = { ...(atLeast === undefined ? { atMost: atMost! } : { atLeast }), ...either };
       else open.push(`${name}: ${metric}${peer ? ` against ${peer}` : ''}`);
     }
   }
@@ -47,13 +51,17 @@ export function judge(figures: readonly Figure[]) {
     .map((f) => {
       const bound = f.bound!;
       const got = f.ratio ?? f.value;
-      const met = 'atLeast' in bound ? got >= bound.atLeast : got <= bound.atMost;
+      const { orValue } = bound;
+      const met =
+        ('atLeast' in bound ? got >= bound.atLeast : got <= bound.atMost) ||
+        (orValue !== undefined && f.value <= orValue);
+      const asked = 'atLeast' in bound ? `≥ ${bound.atLeast}` : `≤ ${bound.atMost}`;
       return {
         figure: f.name,
         metric: f.metric,
         value: `${plain(f.value)} ${f.unit}`.trim(),
         against: f.peer ?? null,
-        asked: 'atLeast' in bound ? `≥ ${bound.atLeast}` : `≤ ${bound.atMost}`,
+        asked: orValue === undefined ? asked : `${asked} or ${plain(orValue)} ${f.unit}`,
         got: Number(got.toPrecision(4)),
         met: met ? 'yes' : 'NO',
       };

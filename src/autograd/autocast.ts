@@ -9,8 +9,9 @@ import { inputSpec, observer } from '../ops/record.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { type DType, isFloat } from '../tensor/dtype.js';
 import { Tensor } from '../tensor/tensor.js';
+import { edgeOf } from './graph.js';
 import { leafOf } from './leaf.js';
-import { differentiating, type Half, modes, within } from './modes.js';
+import { differentiating, type Half, modes, recording, within } from './modes.js';
 
 /**
  * Runs `fn` (which may be async) with matmul-like ops in `dtype`. Parameters are cast once for each region.
@@ -44,12 +45,20 @@ function convert(op: Op, operands: readonly Operand[]): readonly Operand[] {
   );
 }
 
+/** It is still there, and so is its way back to the parameter where calls are recorded. */
+function usable(made: Tensor): boolean {
+  if (made.disposed) return false;
+  const edge = edgeOf(made);
+  return recording() ? edge !== undefined && !edge.node.spent : true;
+}
+
 function castOnce(x: Tensor, dtype: DType): Tensor {
   const { casts } = modes();
   if (!leafOf(x)) return cast(x, { dtype });
+  const { version } = x.storage('autocast', 'x');
   const known = casts?.get(x);
-  if (known && !known.disposed && known.dtype === dtype) return known;
+  if (known && known.of === version && known.made.dtype === dtype && usable(known.made)) return known.made;
   const made = cast(x, { dtype });
-  casts?.set(x, made);
+  casts?.set(x, { made, of: version });
   return made;
 }

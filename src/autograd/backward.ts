@@ -1,10 +1,11 @@
 /** Reverse mode: gradients flow from a scalar to the leaves, and what the tape saved is freed on the way. */
 import { add, cast } from '../ops/index.js';
-import { GradError, ShapeError } from '../runtime/errors.js';
+import { ArgumentError, GradError, ShapeError } from '../runtime/errors.js';
+import { onRuntime } from '../runtime/runtime.js';
 import { encode } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';
-import { show } from '../tensor/shape.js';
-import { type Tensor, tensor } from '../tensor/tensor.js';
+import { describe, show } from '../tensor/shape.js';
+import { Tensor, tensor } from '../tensor/tensor.js';
 import { watch } from './anomaly.js';
 import { edgeOf, type GraphEdge, type GraphNode, Held } from './graph.js';
 import { Leaf } from './leaf.js';
@@ -25,6 +26,11 @@ export function backward(root: Tensor, gradient?: Tensor, options: BackwardOptio
       op,
       hint: 'set requiresGrad on a tensor it is computed from, and do so outside noGrad()',
     });
+  if (gradient !== undefined && !(gradient instanceof Tensor))
+    throw new ArgumentError(`the gradient is ${describe(gradient)}`, {
+      op,
+      hint: 'a tensor, or undefined: backward(undefined, { retainGraph: true })',
+    });
   if (gradient === undefined ? root.size !== 1 : gradient.spec !== root.spec)
     throw new ShapeError(
       gradient === undefined
@@ -35,15 +41,14 @@ export function backward(root: Tensor, gradient?: Tensor, options: BackwardOptio
         hint: gradient === undefined ? 'sum or average it, or give backward(gradient)' : 'they are equal',
       },
     );
-  pausing(() =>
-    scope(() => {
-      const { shape, dtype, runtime } = root;
-      flow(
-        edge,
-        gradient ?? tensor(encode(dtype, [1]), shape, { dtype, runtime }),
-        options.retainGraph ?? false,
-      );
-    }),
+  const { shape, dtype, runtime } = root;
+  onRuntime(runtime, () =>
+    pausing(() =>
+      scope(() => {
+        const first = gradient ?? tensor(encode(dtype, [1]), shape, { dtype });
+        flow(edge, first, options.retainGraph ?? false);
+      }),
+    ),
   );
 }
 
@@ -59,7 +64,7 @@ function flow(root: GraphEdge, gradient: Tensor, retain: boolean): void {
       if (!mine) continue; // on no path from the root that carries a gradient
       shares.delete(node);
       try {
-        if (node instanceof Leaf) scope(() => node.accumulate(mine[0]!.tensor()));
+        if (node instanceof Leaf) reach(node, mine[0]!);
         else pass(node, mine, shares);
       } finally {
         for (const share of mine) share?.release();
@@ -69,6 +74,12 @@ function flow(root: GraphEdge, gradient: Tensor, retain: boolean): void {
   } finally {
     for (const left of shares.values()) for (const share of left) share?.release();
   }
+}
+
+/** Gradients may be changed in place, by clipping say: one that others read too is copied. */
+function reach(leaf: Leaf, share: Held): void {
+  const { shared } = share;
+  scope(() => leaf.accumulate(share.tensor(), shared));
 }
 
 /** Everything the root depends on, latest first. */

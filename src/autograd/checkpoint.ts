@@ -4,7 +4,7 @@
  */
 import { ArgumentError } from '../runtime/errors.js';
 import { isFloat } from '../tensor/dtype.js';
-import { generator } from '../tensor/generator.js';
+import { type Draws, drawing, rewound } from '../tensor/generator.js';
 import { scope } from '../tensor/scope.js';
 import { describe } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -22,7 +22,7 @@ class CheckpointNode extends GraphNode {
   constructor(
     readonly fn: (...inputs: Tensor[]) => Tensor,
     inputs: readonly Tensor[],
-    readonly random: { seed: number; counter: number },
+    readonly random: Draws,
   ) {
     super();
     this.edges = inputs.map(holdEdge);
@@ -35,18 +35,15 @@ class CheckpointNode extends GraphNode {
       if (this.edges[i]) setRequiresGrad(leaf, true);
       return leaf;
     });
-    const { state } = generator;
-    generator.state = this.random;
-    try {
+    rewound(this.random, () =>
       resuming(() =>
         within({ ...this.#modes, grad: true, casts: this.#modes.autocast && new Map() }, this.name, () => {
           // Parameters that fn closes over get their share here, the inputs below.
-          backward(this.fn(...leaves), grads[0]);
+          const y = this.fn(...leaves);
+          if (y.edge) backward(y, grads[0]); // none of what it is made of may require a gradient
         }),
-      );
-    } finally {
-      generator.state = state;
-    }
+      ),
+    );
     return leaves.map((leaf) => leafOf(leaf)?.grad?.detach() ?? null);
   }
 
@@ -58,20 +55,31 @@ class CheckpointNode extends GraphNode {
 
 /**
  * fn(...inputs), a tensor, keeping only the inputs: what fn computes in between is computed again during backward().
- * fn must give the same result both times; dropout does, for its generator is wound back. It may close over parameters.
+ * fn must give the same result both times; dropout does, for generators are wound back. It may close over parameters, not
+ * over other tensors that require a gradient.
  */
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   const op = 'checkpoint';
   if (typeof fn !== 'function')
     throw new ArgumentError(`expected a function but got ${describe(fn)}`, { op, hint: 'checkpoint(fn, x)' });
   if (!recording()) return fn(...inputs);
-  const random = generator.state;
-  const result = noGrad(() => scope(() => fn(...inputs)));
-  if (!(result instanceof Tensor) || !isFloat(result.dtype))
-    throw new ArgumentError(`the function returned ${describe(result)}`, {
-      op,
-      hint: 'it returns one tensor of floats; async functions have no place here',
-    });
+  inputs.forEach((input, i) => {
+    if (!(input instanceof Tensor))
+      throw new ArgumentError(`input ${i} is ${describe(input)}`, { op, hint: 'fn may close over the rest' });
+  });
+  const [result, random] = drawing(() =>
+    noGrad(() =>
+      scope(() => {
+        const y: unknown = fn(...inputs);
+        if (!(y instanceof Tensor) || !isFloat(y.dtype))
+          throw new ArgumentError(`the function returned ${describe(y)}`, {
+            op,
+            hint: 'it returns one tensor of floats; async functions have no place here',
+          });
+        return y.detach(); // it may be an input, whose place in the graph is its own
+      }),
+    ),
+  );
   // Recorded whether or not an input requires a gradient: fn may close over parameters that do.
   result.edge = new GraphEdge(new CheckpointNode(fn, inputs, random), 0);
   return result;

@@ -49,6 +49,8 @@ export function gradcheck(
       op,
       hint: 'gradcheck((x, y) => …, [x, y])',
     });
+  if (inputs.length === 0)
+    throw new ArgumentError('there are no inputs to move', { op, hint: 'gradcheck((x, y) => …, [x, y])' });
   const at = inputs.map((t) => decode(t.dtype, t.dataSync()));
   const wanted = inputs.map((t) => t.edge !== undefined || isFloat(t.dtype));
   const interpreter = new Interpreter(inputs[0]?.runtime);
@@ -147,6 +149,7 @@ class Interpreter {
         ? o
         : this.make(spec([], inputSpec(op, i).dtype ?? like!.dtype), Float64Array.of(o as number)),
     );
+    if (op.updates) observer.changing?.(op, tensors);
     const problem = problemOf(
       op,
       tensors.map((t) => t.spec),

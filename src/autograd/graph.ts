@@ -37,6 +37,11 @@ export class Held {
     return this.tensor();
   }
 
+  /** Something else reads the same bytes. */
+  get shared(): boolean {
+    return this.storage.references > 1;
+  }
+
   release(): void {
     this.storage.release();
   }

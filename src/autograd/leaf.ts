@@ -1,9 +1,10 @@
 /** Leaves: tensors whose gradient is kept, parameters above all. */
-import { accumulateStep, add } from '../ops/index.js';
-import { ArgumentError } from '../runtime/errors.js';
+import { accumulateStep, add, mul } from '../ops/index.js';
+import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { isFloat } from '../tensor/dtype.js';
 import { keep } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { describe, show } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
 import { edgeOf, GraphEdge, GraphNode } from './graph.js';
 
 export class Leaf extends GraphNode {
@@ -23,6 +24,10 @@ export class Leaf extends GraphNode {
     if (grad) this.accumulate(grad);
   }
 
+  get slot(): Tensor | undefined {
+    return this.#slot;
+  }
+
   /** Gradients go to `slot` from now on; what was accumulated moves there. */
   attach(slot: Tensor | undefined): void {
     const before = this.#grad;
@@ -32,8 +37,8 @@ export class Leaf extends GraphNode {
     before?.dispose();
   }
 
-  /** Adds to the gradient. */
-  accumulate(share: Tensor): void {
+  /** Adds to the gradient, which takes over the bytes of a share unless they are `shared`. */
+  accumulate(share: Tensor, shared = false): void {
     const slot = this.#slot;
     if (slot) {
       accumulateStep(slot, share, { replace: this.#grad === null });
@@ -41,7 +46,7 @@ export class Leaf extends GraphNode {
       return;
     }
     const before = this.#grad;
-    this.#grad = keep(before ? add(before, share) : share.reshape(share.shape));
+    this.#grad = keep(before ? add(before, share) : shared ? mul(share, 1) : share.reshape(share.shape));
     before?.dispose();
   }
 
@@ -57,6 +62,33 @@ export const leafOf = (tensor: Tensor): Leaf | undefined => {
   const node = edgeOf(tensor)?.node;
   return node instanceof Leaf ? node : undefined;
 };
+
+/** Gives a leaf the gradient that it has from now on, or with null none. */
+export function setGrad(tensor: Tensor, grad: Tensor | null): void {
+  const leaf = leafOf(tensor);
+  if (grad === null) {
+    if (leaf) leaf.grad = null;
+    return;
+  }
+  const op = 'grad';
+  if (!(grad instanceof Tensor))
+    throw new ArgumentError(`expected a tensor or null but got ${describe(grad)}`, {
+      op,
+      hint: 'x.grad = null forgets it',
+    });
+  if (!leaf)
+    throw new ArgumentError(`${tensor} is no leaf and keeps no gradient`, {
+      op,
+      hint: 'set requiresGrad on it first',
+    });
+  if (grad.spec !== tensor.spec)
+    throw new ShapeError(
+      `the gradient is ${show(grad.shape, grad.dtype)} but the tensor is ${show(tensor.shape, tensor.dtype)}`,
+      { op, hint: 'they are equal' },
+    );
+  grad.storage(op, 'x');
+  leaf.grad = grad;
+}
 
 /** Makes a tensor a leaf, or takes it out of the graph. */
 export function setRequiresGrad(tensor: Tensor, wanted: boolean): void {

@@ -10,8 +10,8 @@ export type Half = 'bfloat16' | 'float16';
 export interface Modes {
   grad: boolean;
   autocast: Half | undefined;
-  /** Parameters in the autocast dtype, made once for each region. */
-  casts: Map<Tensor, Tensor> | undefined;
+  /** Parameters in the autocast dtype, made once for each region, and the version of what each was made of. */
+  casts: Map<Tensor, { made: Tensor; of: number }> | undefined;
   /** Where NaN and infinity are looked for: the text that names the place, for example a step. */
   anomaly: { where: string } | undefined;
 }
@@ -34,7 +34,7 @@ export function within<T>(changes: Partial<Modes>, op: string, fn: () => T): T {
   if (typeof fn !== 'function')
     throw new ArgumentError(`expected a function but got ${describe(fn)}`, {
       op,
-      hint: `${op}(…, () => …)`,
+      hint: 'give what is to run: () => …, or async () => …',
     });
   used = true;
   return local.run({ ...modes(), ...changes }, fn);

@@ -136,14 +136,9 @@ class ReshapeNode extends GraphNode {
 }
 
 function recorded(op: Op, problem: Problem, inputs: readonly Tensor[], outputs: readonly Tensor[]): void {
-  if (modes().anomaly && !differentiating()) watch(op.name, outputs);
-  if (!recording() || !inputs.some((t) => t.edge)) return;
-  if (op.updates)
-    throw new GradError('changes tensors in place, which the graph of gradients cannot follow', {
-      op: op.name,
-      hint: 'wrap it in noGrad(() => …)',
-    });
   const results = outputs.slice(0, op.results ?? 1);
+  if (modes().anomaly && !differentiating()) watch(op.name, results);
+  if (!recording() || !inputs.some((t) => t.edge)) return;
   // Flags and indices do not move when an input moves a little.
   if (!results.some((t) => isFloat(t.dtype))) return;
   const node = new OpNode(op, problem, inputs, outputs);
@@ -152,7 +147,16 @@ function recorded(op: Op, problem: Problem, inputs: readonly Tensor[], outputs: 
   });
 }
 
+function changing(op: Op, inputs: readonly Tensor[]): void {
+  if (!recording() || !inputs.some((t) => t.edge)) return;
+  throw new GradError('changes tensors in place, which the graph of gradients cannot follow', {
+    op: op.name,
+    hint: 'wrap it in noGrad(() => …)',
+  });
+}
+
 observer.recorded = recorded;
+observer.changing = changing;
 setReshapeObserver((from, to) => {
   if (recording()) to.edge = new GraphEdge(new ReshapeNode(from), 0);
 });

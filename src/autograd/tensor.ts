@@ -1,7 +1,7 @@
 /** What autograd adds to tensors. */
 import { Tensor } from '../tensor/tensor.js';
 import { type BackwardOptions, backward } from './backward.js';
-import { leafOf, setRequiresGrad } from './leaf.js';
+import { leafOf, setGrad, setRequiresGrad } from './leaf.js';
 
 declare module '../tensor/tensor.js' {
   interface Tensor {
@@ -36,8 +36,7 @@ define('grad', {
     return leafOf(this)?.grad ?? null;
   },
   set(this: Tensor, grad: Tensor | null) {
-    const leaf = leafOf(this);
-    if (leaf) leaf.grad = grad;
+    setGrad(this, grad);
   },
 });
 define('backward', {

@@ -4,7 +4,7 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkProbability, checkSizes } from './check.js';
+import { checkProbability, checkSizes, checkTensor } from './check.js';
 import { type Init, ones } from './init.js';
 import { Linear, residualOf } from './linear.js';
 import { Module } from './module.js';
@@ -78,12 +78,18 @@ export class SelfAttention extends Module {
   /** @param x [batch, length, dim] */
   forward(x: Tensor, { residual, mask, rope: table }: SelfAttentionCall = {}): Tensor {
     const { dim, heads, kvHeads, causal, window } = this;
+    checkTensor('SelfAttention', 'x', x);
     if (x.rank !== 3 || x.shape[2] !== dim)
       throw new ShapeError(`x is ${show(x.shape)}`, {
         op: 'SelfAttention',
         hint: `it is [batch, length, ${dim}]`,
       });
     const [batch, length] = x.shape as [number, number, number];
+    if (mask?.rank === 2 && (mask.shape[0] !== batch || mask.shape[1] !== length))
+      throw new ShapeError(`the mask is ${show(mask.shape, mask.dtype)} but x is ${show(x.shape)}`, {
+        op: 'SelfAttention',
+        hint: `one entry for each key: bool [${batch}, ${length}]`,
+      });
     const all = heads + 2 * kvHeads;
     return scope(() => {
       let qkv = this.qkv.forward(x).reshape([batch, length, all, dim / heads]);

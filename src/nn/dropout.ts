@@ -1,8 +1,8 @@
 /** Dropout (Srivastava et al., JMLR 2014). */
 import { dropout } from '../ops/index.js';
-import { ArgumentError } from '../runtime/errors.js';
 import { type Generator, generator } from '../tensor/generator.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkProbability, checkTensor } from './check.js';
 import { Module } from './module.js';
 
 /** While training, each element is 0 with probability p and 1 / (1 - p) times itself otherwise. */
@@ -13,8 +13,7 @@ export class Dropout extends Module {
     readonly random: Generator = generator,
   ) {
     super();
-    if (!(p >= 0 && p < 1))
-      throw new ArgumentError(`p is ${String(p)}`, { op: 'Dropout', hint: 'it is a probability below 1' });
+    checkProbability('Dropout', p, 'p');
   }
 
   forward(x: Tensor): Tensor {
@@ -23,7 +22,8 @@ export class Dropout extends Module {
 }
 
 export function dropoutOf(x: Tensor, p: number, random = generator): Tensor {
-  const state = random.next();
+  checkTensor('Dropout', 'x', x);
+  const state = random.next(x.runtime);
   try {
     return dropout(x, state, { p });
   } finally {

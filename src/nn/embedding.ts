@@ -29,6 +29,7 @@ export class Embedding extends Module {
 
 /** [length, dim]: sines of t / 10000^(2i/dim) in even channels, cosines in odd ones (Vaswani et al., 2017). */
 export function sinusoids(length: number, dim: number): Tensor {
+  checkSizes('sinusoids', { length, dim });
   const values = new Float32Array(length * dim);
   for (let t = 0; t < length; t++)
     for (let c = 0; c < dim; c++) {

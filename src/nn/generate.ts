@@ -7,6 +7,7 @@ import { decode } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
+import { checkTensor } from './check.js';
 import type { Module } from './module.js';
 
 export interface GenerateOptions {
@@ -30,6 +31,7 @@ export async function generate(
   { tokens, temperature = 1, topK = Number.POSITIVE_INFINITY, seed = 0 }: GenerateOptions,
 ): Promise<Tensor> {
   const op = 'generate';
+  checkTensor(op, 'ids', ids);
   if (ids.rank !== 2 || ids.dtype !== 'int32' || ids.shape[1] === 0)
     throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}`, { op, hint: 'int32 [batch, length]' });
   if (!Number.isInteger(tokens) || tokens < 0)
@@ -44,7 +46,7 @@ export async function generate(
   const rows = Array.from({ length: batch }, (_, b) => [
     ...given.subarray((b * given.length) / batch, ((b + 1) * given.length) / batch),
   ]);
-  const training = model.training;
+  const modes = [...model.modules()].map((m) => [m, m.training] as const);
   model.eval();
   try {
     for (let step = 0; step < tokens; step++) {
@@ -66,7 +68,7 @@ export async function generate(
       });
     }
   } finally {
-    model.train(training);
+    for (const [m, training] of modes) m.training = training;
   }
   return tensor(Int32Array.from(rows.flat()), [batch, ids.shape[1]! + tokens], { runtime: ids.runtime });
 }

@@ -5,7 +5,7 @@ import { keep, scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { SelfAttention, type SelfAttentionCall } from './attention.js';
-import { checkProbability, checkSizes } from './check.js';
+import { checkProbability, checkSizes, checkTensor } from './check.js';
 import { dropoutOf } from './dropout.js';
 import { Embedding, sinusoids } from './embedding.js';
 import { type GenerateOptions, generate } from './generate.js';
@@ -112,6 +112,7 @@ export class GPT extends Module {
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */
   forward(ids: Tensor, { mask }: ForwardOptions = {}): Tensor {
     const { config } = this;
+    checkTensor('GPT', 'ids', ids);
     if (ids.rank !== 2 || ids.dtype !== 'int32' || ids.shape[1]! > config.length)
       throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}`, {
         op: 'GPT',

@@ -7,5 +7,5 @@ export { Block, type ForwardOptions, GPT, type GPTConfig, type LossOptions } fro
 export * as init from './init.js';
 export { Linear, type LinearCall, type LinearOptions, MLP, type MLPOptions } from './linear.js';
 export { Module, parametersByRole } from './module.js';
-export { LayerNorm, RMSNorm } from './norm.js';
+export { LayerNorm, type NormCall, RMSNorm } from './norm.js';
 export { Parameter, type ParameterOptions } from './parameter.js';

@@ -74,7 +74,7 @@ export abstract class Module {
       'loadStateDict',
       new Map([...mine].map(([name, p]) => [name, p.spec])),
       dict,
-      strict,
+      { strict, runtime: mine.values().next().value?.runtime },
     );
     pausing(() =>
       scope(() => {
@@ -87,7 +87,7 @@ export abstract class Module {
 
   /** Ends the parameters and every tensor that the module keeps. */
   dispose(): void {
-    for (const [, child] of this.#children()) if (child instanceof Tensor) child.dispose();
+    for (const [, child] of this.#children()) child.dispose();
   }
 
   [Symbol.dispose](): void {

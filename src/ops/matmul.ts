@@ -129,7 +129,7 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
 
   // Y = A B: dA = dY Bᵀ, dB = Aᵀ dY, each in the form its operand is stored in. What an activation was applied to is
   // made again: linear keeps it instead.
-  backward({ grads, inputs: [a, b, bias], attrs, problem, F }) {
+  backward({ grads, needs, inputs: [a, b, bias], attrs, problem, F }) {
     const { transposeA: ta, transposeB: tb } = attrs;
     const { m, n } = frame(a!.shape, b!.shape, attrs);
     let y = grads[0]!;
@@ -144,14 +144,18 @@ export const matmul = defineOp<[a: Tensor, b: Tensor, bias?: Tensor]>()<MatmulAt
     ]);
     const rows = a!.shape.length === 1 ? a!.reshape([1, a!.shape[0]!]) : a!;
     const columns = b!.shape.length === 1 ? b!.reshape([b!.shape[0]!, 1]) : b!;
-    const da = ta
-      ? F.matmul!(columns, g, { transposeA: tb, transposeB: true })
-      : F.matmul!(g, columns, { transposeB: !tb });
-    const db = tb
-      ? F.matmul!(g, rows, { transposeA: true, transposeB: ta })
-      : F.matmul!(rows, g, { transposeA: !ta });
-    const grad = [sumTo(da, rows.shape, F).reshape(a!.shape), sumTo(db, columns.shape, F).reshape(b!.shape)];
-    return bias ? [...grad, sumTo(g, problem.inputs[2]!.shape, F)] : grad;
+    const da = () =>
+      ta
+        ? F.matmul!(columns, g, { transposeA: tb, transposeB: true })
+        : F.matmul!(g, columns, { transposeB: !tb });
+    const db = () =>
+      tb ? F.matmul!(g, rows, { transposeA: true, transposeB: ta }) : F.matmul!(rows, g, { transposeA: !ta });
+    const gradients = [
+      needs[0] ? sumTo(da(), rows.shape, F).reshape(a!.shape) : null,
+      needs[1] ? sumTo(db(), columns.shape, F).reshape(b!.shape) : null,
+    ];
+    if (bias) gradients.push(needs[2] ? sumTo(g, problem.inputs[2]!.shape, F) : null);
+    return gradients;
   },
   saves: { inputs: [0, 1, 2] },
 

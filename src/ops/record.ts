@@ -36,6 +36,8 @@ export interface Observer {
   recorded:
     | ((op: Op, problem: Problem, inputs: readonly Tensor[], outputs: readonly Tensor[]) => void)
     | undefined;
+  /** Asked before an op changes tensors in place: throws where one is in the graph of gradients. */
+  changing: ((op: Op, inputs: readonly Tensor[]) => void) | undefined;
   watchAll: boolean;
 }
 
@@ -43,6 +45,7 @@ export const observer: Observer = {
   interpret: undefined,
   convert: undefined,
   recorded: undefined,
+  changing: undefined,
   watchAll: false,
 };
 
@@ -79,6 +82,7 @@ function recordTensors(op: Op, tensors: readonly Tensor[], attrs: object | undef
     buffers[i] = storage.buffer;
     if (tensors[i]!.edge) tracked = true;
   }
+  if (op.updates && tracked) observer.changing?.(op, tensors);
   runtime.firstUse();
   const memo = (runtime.memo[op.id] ??= new Map()) as Map<string | number, Entry>;
   let entry = memo.get(key);

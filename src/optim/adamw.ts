@@ -30,7 +30,7 @@ export class AdamW extends Optimizer {
       'AdamW',
       [
         {
-          groups: groupsOf('AdamW', params, { ...adamwDefaults, ...hyper }),
+          groups: groupsOf('AdamW', params, adamwDefaults, hyper),
           row: (group, factor) => adamwRowOf(group as ParamGroup<AdamWHyper>, factor),
           moments: ['m', 'v'],
         },

@@ -8,7 +8,7 @@ import { pausing } from '../autograd/modes.js';
 import { BLOCK } from '../ops/flat.js';
 import { accumulateStep, fill } from '../ops/index.js';
 import { ArgumentError, DisposedError, DTypeError } from '../runtime/errors.js';
-import { type Runtime, useRuntime } from '../runtime/runtime.js';
+import { onRuntime, type Runtime } from '../runtime/runtime.js';
 import { keep, scope } from '../tensor/scope.js';
 import { describe, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -31,6 +31,8 @@ export class Arena {
   readonly values: Tensor;
   readonly grads: Tensor;
   readonly #kept: Tensor[] = [];
+  /** Where the gradient of each parameter lies. */
+  readonly #slots: Tensor[] = [];
   #disposed = false;
 
   /**
@@ -63,6 +65,7 @@ export class Arena {
     param.rebase(slot.storage('Arena', 'slot'));
     const grad = keep(this.slot(this.grads, i));
     this.#kept.push(grad);
+    this.#slots.push(grad);
     leafOf(param)!.attach(grad);
     owners.set(param, this);
   }
@@ -72,6 +75,15 @@ export class Arena {
     const made = zeros([elements], this.runtime);
     this.#kept.push(made);
     return made;
+  }
+
+  /** Which parameters have a gradient. One that was frozen since and thawed again is a new leaf: it is led here. */
+  gathered(): boolean[] {
+    return this.params.map((p, i) => {
+      const leaf = leafOf(p);
+      if (leaf && leaf.slot !== this.#slots[i]) pausing(() => scope(() => leaf.attach(this.#slots[i])));
+      return p.grad !== null;
+    });
   }
 
   /** The part of a flat tensor that belongs to a parameter, in the parameter's shape. */
@@ -149,11 +161,5 @@ function checkParams(params: readonly Tensor[], op: string): void {
 }
 
 /** Zeros outside every scope. */
-export function zeros(shape: Shape, runtime: Runtime): Tensor {
-  const before = useRuntime(runtime);
-  try {
-    return keep(fill({ shape, value: 0 }));
-  } finally {
-    useRuntime(before);
-  }
-}
+export const zeros = (shape: Shape, runtime: Runtime): Tensor =>
+  onRuntime(runtime, () => keep(fill({ shape, value: 0 })));

@@ -3,6 +3,7 @@ import { pausing } from '../autograd/modes.js';
 import { accumulateStep, add, div, minimum, mul, sqrt, sum } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { scope } from '../tensor/scope.js';
+import { describe } from '../tensor/shape.js';
 import { Tensor, tensor } from '../tensor/tensor.js';
 
 /**
@@ -13,14 +14,25 @@ export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): Tensor 
   const op = 'clipGradNorm';
   if (typeof maxNorm !== 'number' || !(maxNorm >= 0))
     throw new ArgumentError(`maxNorm is ${String(maxNorm)}`, { op, hint: 'it is a number, 0 or more' });
+  if (typeof params !== 'object' || params === null || !(Symbol.iterator in params))
+    throw new ArgumentError(`the parameters are ${describe(params)}`, {
+      op,
+      hint: 'give model.parameters()',
+    });
   return pausing(() =>
     scope(() => {
-      const grads: Tensor[] = [];
-      for (const p of params) if (p instanceof Tensor && p.grad) grads.push(p.grad);
+      const grads = [...new Set(params)].flatMap((p, i) => {
+        if (!(p instanceof Tensor))
+          throw new ArgumentError(`parameter ${i} is ${describe(p)}`, {
+            op,
+            hint: 'give model.parameters()',
+          });
+        return p.grad ? [p.grad] : [];
+      });
       if (grads.length === 0) return tensor(0);
       const squares = grads.map((g) => sum(mul(g, g)));
       const norm = sqrt(squares.reduce((a, b) => add(a, b)));
-      const factor = minimum(div(tensor(maxNorm), add(norm, 1e-6)), 1);
+      const factor = minimum(div(maxNorm, add(norm, 1e-6)), 1);
       for (const g of grads) accumulateStep(g, mul(g, factor), { replace: true });
       return norm;
     }),

@@ -87,7 +87,7 @@ export class Muon extends Optimizer {
   #batches: { key: string; list: readonly Batch[] } = { key: '', list: [] };
 
   /**
-   * @param params weight matrices of hidden layers ([out, in]); `hiddenWeights(model)` finds them
+   * @param params weight matrices of hidden layers ([out, in]); `parametersByRole(model).hidden` finds them
    * @param options.adamw the other parameters
    */
   constructor(params: Params<MuonHyper>, options: MuonOptions = {}) {
@@ -101,12 +101,9 @@ export class Muon extends Optimizer {
       ...hyper
     } = options;
     check({ scaling, iterations, dtype });
-    const hidden = groupsOf('Muon', params, {
-      ...{ lr: 0.02, momentum: 0.95, nesterov: true, weightDecay: 0 },
-      ...hyper,
-    });
+    const hidden = groupsOf('Muon', params, muonDefaults, hyper);
     const { params: rest = [], ...adamwHyper } = adamw ?? {};
-    const others = groupsOf('Muon', rest, { ...adamwDefaults, ...muonsAdamW, ...adamwHyper });
+    const others = groupsOf('Muon', rest, { ...adamwDefaults, ...muonsAdamW }, adamwHyper);
     for (const group of hidden) {
       for (const p of group.params)
         if (p.rank !== 2) throw new ShapeError(`${p} is no matrix`, { op: 'Muon', hint: 'give it to adamw' });
@@ -223,6 +220,8 @@ function append(list: Batch[], p: Tensor, offset: number, group: number, split: 
 
 const lengthOf = (scaling: 'spectral' | 'moonshot', rows: number, columns: number): number =>
   scaling === 'spectral' ? Math.sqrt(Math.max(1, rows / columns)) : 0.2 * Math.sqrt(Math.max(rows, columns));
+
+const muonDefaults: MuonHyper = { lr: 0.02, momentum: 0.95, nesterov: true, weightDecay: 0 };
 
 const muonsAdamW: Partial<AdamWHyper> = { lr: 3e-4, betas: [0.9, 0.95], eps: 1e-10 };
 

@@ -4,7 +4,7 @@
  */
 import { pausing } from '../autograd/modes.js';
 import { BLOCK, COLUMNS, NO_GROUP } from '../ops/flat.js';
-import { accumulateStep, add, concat, fill, gradNormStep, mul, slice } from '../ops/index.js';
+import { accumulateStep, add, concat, gradNormStep, mul, slice } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { keep, scope } from '../tensor/scope.js';
 import { describe, type Spec, spec } from '../tensor/shape.js';
@@ -151,7 +151,7 @@ export abstract class Optimizer {
   step(): void {
     this.arena.check(this.name);
     this.#check();
-    const active = this.arena.params.map((p) => p.grad !== null);
+    const active = this.arena.gathered();
     if (!active.some(Boolean)) return;
     pausing(() =>
       scope(() => {
@@ -198,6 +198,10 @@ export abstract class Optimizer {
     for (const run of this.runs) for (let i = run.first; i < run.end; i++) fn(i, run);
   }
 
+  #zeros(size: number): Tensor {
+    return tensor(new Float32Array(size), undefined, { runtime: this.arena.runtime });
+  }
+
   /** Forgets all gradients: the next backward() begins anew. */
   zeroGrad(): void {
     for (const p of this.arena.params) p.grad = null;
@@ -229,9 +233,7 @@ export abstract class Optimizer {
           this.#each((i, run) => {
             const [block, end] = this.arena.blocksOf(i);
             tensors[`${i}.step`] =
-              end > block
-                ? slice(this.#steps, { starts: [block], ends: [block + 1] })
-                : fill({ shape: [1], value: 0 });
+              end > block ? slice(this.#steps, { starts: [block], ends: [block + 1] }) : this.#zeros(1);
             for (const [name, flat] of Object.entries(run.moments))
               tensors[`${i}.${name}`] = mul(this.#slot(flat, run, i), 1);
           });
@@ -260,7 +262,14 @@ export abstract class Optimizer {
       wanted.set(`${i}.step`, spec([1], 'float32'));
       for (const name of Object.keys(run.moments)) wanted.set(`${i}.${name}`, this.arena.params[i]!.spec);
     });
-    checkStateDict(op, wanted, state.tensors, true);
+    checkStateDict(op, wanted, state.tensors, { strict: true, runtime: this.arena.runtime });
+    state.groups.forEach((hyper, g) => {
+      if (typeof hyper !== 'object' || hyper === null)
+        throw new ArgumentError(`group ${g} is ${describe(hyper)}`, { op, hint: 'as stateDict() gives' });
+      const { params: _, ...known } = this.paramGroups[g]!;
+      checkNames(op, hyper, known);
+      checkHyper(op, hyper);
+    });
     const { tensors } = state;
     pausing(() =>
       scope(() => {
@@ -269,8 +278,8 @@ export abstract class Optimizer {
         let next = 0; // blocks
         this.#each((i, run) => {
           const [block, end] = this.arena.blocksOf(i);
-          if (block > next) counts.push(fill({ shape: [block - next], value: 0 })); // between runs
-          if (end > block) counts.push(add(fill({ shape: [end - block], value: 0 }), tensors[`${i}.step`]!));
+          if (block > next) counts.push(this.#zeros(block - next)); // between runs
+          if (end > block) counts.push(add(this.#zeros(end - block), tensors[`${i}.step`]!));
           next = end;
           for (const [name, flat] of Object.entries(run.moments))
             accumulateStep(this.#slot(flat, run, i), tensors[`${i}.${name}`]!, { replace: true });
@@ -303,14 +312,26 @@ export abstract class Optimizer {
   }
 }
 
-/** Every number among the hyper-parameters is finite and not negative. */
+/** `nesterov` is a flag, `betas` two numbers below 1, and every other hyper-parameter a number, finite and not negative. */
 function checkHyper(op: string, hyper: object): void {
-  for (const [name, value] of Object.entries(hyper)) {
-    if (name === 'params' || typeof value === 'boolean' || typeof value === 'string') continue;
-    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
-    for (const v of values) checkNumber(op, name, v);
-    if (['betas', 'momentum', 'dampening'].includes(name) && !values.every((v) => (v as number) <= 1))
-      throw new ArgumentError(`${name} is ${String(value)}`, { op, hint: 'it is at most 1' });
+  for (const [name, value] of Object.entries(hyper) as [string, unknown][]) {
+    if (name === 'params') continue;
+    const fail = (hint: string): never => {
+      throw new ArgumentError(`${name} is ${String(value)}`, { op, hint });
+    };
+    if (name === 'nesterov') {
+      if (typeof value !== 'boolean') fail('it is true or false');
+    } else if (name === 'betas') {
+      if (!Array.isArray(value) || value.length !== 2) fail('two numbers');
+      for (const beta of value as unknown[]) {
+        checkNumber(op, name, beta);
+        // The mean of gradients is divided by 1 - βᵗ.
+        if ((beta as number) >= 1) fail('both are below 1');
+      }
+    } else {
+      checkNumber(op, name, value);
+      if (['momentum', 'dampening'].includes(name) && (value as number) > 1) fail('it is at most 1');
+    }
   }
 }
 
@@ -320,7 +341,14 @@ function checkNumber(op: string, name: string, value: unknown): void {
 }
 
 /** Parameters as given, to groups with all their hyper-parameters. */
-export function groupsOf<H extends object>(op: string, params: Params<H>, defaults: H): ParamGroup<H>[] {
+export function groupsOf<H extends object>(
+  op: string,
+  params: Params<H>,
+  usual: H,
+  given: Partial<H> = {},
+): ParamGroup<H>[] {
+  checkNames(op, given, usual);
+  const defaults = { ...usual, ...given };
   if (typeof params !== 'object' || params === null || !(Symbol.iterator in params))
     throw new ArgumentError(`the parameters are ${describe(params)}`, {
       op,
@@ -333,12 +361,19 @@ export function groupsOf<H extends object>(op: string, params: Params<H>, defaul
   return list.map((item) => {
     if (!isGroup(item))
       throw new ArgumentError('groups and single parameters are mixed', { op, hint: 'give groups alone' });
-    for (const key of Object.keys(item))
-      if (key !== 'params' && !(key in defaults))
-        throw new ArgumentError(`unknown hyper-parameter '${key}'`, {
-          op,
-          hint: `groups take ${Object.keys(defaults).join(', ')}`,
-        });
+    checkNames(op, item, { ...usual, params: [] });
     return { ...defaults, ...item, params: [...item.params] };
   });
+}
+
+/** Nothing is set that nobody reads. */
+function checkNames(op: string, given: object, known: object): void {
+  for (const key of Object.keys(given))
+    if (!Object.hasOwn(known, key))
+      throw new ArgumentError(`unknown hyper-parameter '${key}'`, {
+        op,
+        hint: `there are ${Object.keys(known)
+          .filter((name) => name !== 'params')
+          .join(', ')}`,
+      });
 }

@@ -17,14 +17,15 @@ export interface SGDHyper {
   weightDecay: number;
 }
 
+const sgdDefaults: SGDHyper = { lr: 1e-3, momentum: 0, dampening: 0, nesterov: false, weightDecay: 0 };
+
 /** SGD over flat arenas, one op for all parameters. */
 export class SGD extends Optimizer {
   declare readonly paramGroups: readonly ParamGroup<SGDHyper>[];
 
   constructor(params: Params<SGDHyper>, options: Partial<SGDHyper> & OptimizerOptions = {}) {
     const { maxNorm, ...hyper } = options;
-    const defaults = { lr: 1e-3, momentum: 0, dampening: 0, nesterov: false, weightDecay: 0, ...hyper };
-    const groups = groupsOf('SGD', params, defaults);
+    const groups = groupsOf('SGD', params, sgdDefaults, hyper);
     for (const group of groups)
       if (group.nesterov && (group.momentum === 0 || group.dampening !== 0))
         throw new ArgumentError(`Nesterov with momentum ${group.momentum}, dampening ${group.dampening}`, {

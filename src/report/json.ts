@@ -27,8 +27,8 @@ export interface Figure {
   /** What it is compared with, and value / peer's value. */
   peer?: string;
   ratio?: number;
-  /** What is asked of the ratio, or of the value where there is no peer. */
-  bound?: { atLeast: number } | { atMost: number };
+  /** What is asked of the ratio, or of the value where there is no peer; a value of at most `orValue` will do as well. */
+  bound?: ({ atLeast: number } | { atMost: number }) & { orValue?: number };
 }
 
 export interface Report {

@@ -377,3 +377,13 @@ export function useRuntime(next: Runtime | undefined): Runtime | undefined {
   current = next;
   return before;
 }
+
+/** Runs `fn`, which is not async, with another current runtime: where what it makes out of nothing belongs. */
+export function onRuntime<T>(runtime: Runtime, fn: () => T): T {
+  const before = useRuntime(runtime);
+  try {
+    return fn();
+  } finally {
+    useRuntime(before);
+  }
+}

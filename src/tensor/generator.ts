@@ -3,7 +3,18 @@
  * (int32 [4]: seed and counter, low word first), so a step with a new draw needs no new prepared op.
  */
 import { ArgumentError } from '../runtime/errors.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { type Tensor, tensor } from './tensor.js';
+
+export interface GeneratorState {
+  seed: number;
+  counter: number;
+}
+
+/** Generators, and the state of each before it was drawn from. */
+export type Draws = ReadonlyMap<Generator, GeneratorState>;
+
+let draws: Map<Generator, GeneratorState> | undefined;
 
 export class Generator {
   #seed: number;
@@ -15,15 +26,20 @@ export class Generator {
   }
 
   /** The next draw's state; no two draws of a generator are alike. */
-  next(): Tensor {
+  next(runtime?: Runtime): Tensor {
+    if (draws && !draws.has(this)) draws.set(this, this.state);
     const words = [this.#seed, this.#counter++].flatMap((x) => [x % 2 ** 32, Math.floor(x / 2 ** 32)]);
-    return tensor(Int32Array.from(words, (w) => w | 0));
+    return tensor(
+      Int32Array.from(words, (w) => w | 0),
+      undefined,
+      { runtime },
+    );
   }
 
-  get state(): { seed: number; counter: number } {
+  get state(): GeneratorState {
     return { seed: this.#seed, counter: this.#counter };
   }
-  set state({ seed, counter }: { seed: number; counter: number }) {
+  set state({ seed, counter }: GeneratorState) {
     this.#seed = check(seed);
     this.#counter = check(counter);
   }
@@ -44,4 +60,28 @@ export const generator = new Generator();
 /** Seeds the default generator and begins it anew: equal seeds, equal runs. */
 export function manualSeed(seed: number): void {
   generator.state = { seed, counter: 0 };
+}
+
+/** What `fn`, which is not async, returns, and what it draws from. */
+export function drawing<T>(fn: () => T): [T, Draws] {
+  const before = draws;
+  const mine = new Map<Generator, GeneratorState>();
+  draws = mine;
+  try {
+    return [fn(), mine];
+  } finally {
+    draws = before;
+    if (before) for (const [g, state] of mine) if (!before.has(g)) before.set(g, state);
+  }
+}
+
+/** Runs `fn` with generators as they were, and winds them on again. */
+export function rewound<T>(to: Draws, fn: () => T): T {
+  const now = [...to.keys()].map((g) => [g, g.state] as const);
+  for (const [g, state] of to) g.state = state;
+  try {
+    return fn();
+  } finally {
+    for (const [g, state] of now) g.state = state;
+  }
 }

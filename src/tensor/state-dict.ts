@@ -1,5 +1,6 @@
 /** Named tensors: what modules and optimisers save and load. */
-import { ArgumentError, StateDictError } from '../runtime/errors.js';
+import { ArgumentError, DeviceError, StateDictError } from '../runtime/errors.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { describe, type Spec, show } from './shape.js';
 import { Tensor } from './tensor.js';
 
@@ -21,7 +22,7 @@ export function checkStateDict(
   op: string,
   wanted: ReadonlyMap<string, Spec>,
   given: unknown,
-  strict: boolean,
+  { strict, runtime }: { strict: boolean; runtime: Runtime | undefined },
 ): StateDictMatch {
   if (typeof given !== 'object' || given === null || given instanceof Tensor)
     throw new ArgumentError(`expected a state dict but got ${describe(given)}`, {
@@ -40,7 +41,12 @@ export function checkStateDict(
       misshaped.push(
         `${key}: ${show(value.shape, value.dtype)} given, ${show(spec.shape, spec.dtype)} wanted`,
       );
-    else value.storage(op, key); // DisposedError, before anything is written
+    // DisposedError, before anything is written
+    else if (value.storage(op, key).runtime !== runtime)
+      throw new DeviceError(`'${key}' belongs to another runtime`, {
+        op,
+        hint: 'read it with data() and make a tensor of it there',
+      });
   }
   if (misshaped.length === 0 && (!strict || missing.length + unexpected.length === 0))
     return { missing, unexpected };

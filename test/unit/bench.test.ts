@@ -158,6 +158,23 @@ describe('bounds', () => {
     }
   });
 
+  test('where one of two things is asked, either will do', () => {
+    for (const [value, ratio, good] of [
+      [900, 1.04, true],
+      [800, 1.3, true],
+      [900, 1.3, false],
+      [Number.NaN, Number.NaN, false],
+    ] as const) {
+      const figures = [
+        figure({ name: 'layer_norm float32 4096x1024', metric: 'time', unit: 'µs', value, ratio }),
+      ];
+      bind('cpu', figures);
+      const [met, text] = quietly(() => check(figures, []));
+      expect(met).toBe(good);
+      expect(text).toContain('≤ 1.05 or 850 µs');
+    }
+  });
+
   test('nothing measured is a failure, and what is missing is named', () => {
     const open = bind('cpu', []);
     expect(open).toContain('matmul float32 512x512: rate against oneDNN');
