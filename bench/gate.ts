@@ -13,7 +13,7 @@ import { packageRoot } from '../src/runtime/load.js';
 import { type Counts, count } from './lib/counts.js';
 import { findDevices, slug } from './lib/devices.js';
 import { run } from './lib/options.js';
-import { workloads } from './lib/workloads.js';
+import { varying, workloads } from './lib/workloads.js';
 
 /** Counts by device type, then by workload. */
 type Committed = Record<string, Record<string, Counts>>;
@@ -67,7 +67,9 @@ async function countAll(device: number | 'none'): Promise<Record<string, Counts>
   for (const [name, workload] of Object.entries(workloads)) {
     const folder = mkdtempSync(join(tmpdir(), 'attn-vk-gate-'));
     try {
-      all[name] = await count(workload, device, folder);
+      const counts = await count(workload, device, folder);
+      for (const key of varying[name] ?? []) delete counts[key];
+      all[name] = counts;
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

@@ -13,6 +13,12 @@ export type Workload = (runtime: Runtime) => Promise<void>;
 const filled = (runtime: Runtime, ...shape: number[]): Tensor =>
   tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.25), shape, { runtime });
 
+/**
+ * Counts that vary from run to run. Where memory is handed out again depends on how far the device had come, and with it
+ * whether two launches touch the same bytes: in a step of a thousand launches that is a barrier more or less.
+ */
+export const varying: Record<string, readonly string[]> = { training: ['barriers'] };
+
 export const workloads: Record<string, Workload> = {
   /** Small dependent ops: recording, block sizes, a dispatch and a barrier to each. */
   chain: (runtime) =>
