@@ -129,6 +129,7 @@ class Executor {
   std::vector<void*> out_;
   std::vector<vulkan::Memory*> memories_;
   std::vector<vulkan::Binding> bindings_;
+  bool begun_ = false;                           // the op that runs: it may have written something
   std::shared_ptr<const Error> unread_failure_;  // first failure that no read has reported
   vulkan::Memory* fault_ = nullptr;
   std::string fault_op_;  // an op since the last check that may have written fault words
