@@ -1,8 +1,8 @@
 // The executor: one thread that runs instruction blocks in order on the CPU team and the Vulkan stream.
 //
 // The JavaScript thread calls the methods in the first group; none of them waits except stop(). Everything
-// else belongs to the executor thread. An op that fails poisons its outputs: whoever reads them gets the
-// error, and the runtime goes on.
+// else belongs to the executor thread. An op that fails poisons its outputs, and what it updates if it had
+// begun: whoever reads them gets the error, and the runtime goes on.
 #pragma once
 
 #include <atomic>
