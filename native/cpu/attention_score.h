@@ -2,9 +2,8 @@
 // another kind of score adds to. The loops are templates over it; it has to define, for an instruction set's
 // products (attention_dot.h),
 //
-//   tile            s[key][query] = unscaled scores. `keys` are rows to broadcast, words along D; `queries`
-//   lie
-//                   across the lanes, [word of D][query].
+//   tile            s[key][query] = unscaled scores. `keys` are rows to broadcast, words along D;
+//                   `queries` lie across the lanes, [word of D][query].
 //   query_gradient  dq[query][d] += what ds gives them, or = with Start::zero. `ds` is read with queries as
 //                   rows and keys along the depth; `keys` are vectors along D.
 //   key_gradient    dk[key][d] += what ds gives them. `ds` is read with keys as rows and queries along the

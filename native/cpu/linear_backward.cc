@@ -100,7 +100,7 @@ class Backward {
       if (makes_dz_) own.dz = parts_.add(bytes(rows * p.outer, as_));
       if (as_ != p.in && p.weight) own.x = parts_.add(bytes(rows * p.inner, as_));
       if (narrows_dx_ && p.input) own.dx = parts_.add(bytes(rows * p.inner, DType::f32));
-      if (p.weight) own.weight = parts_.add(bytes(p.outer * p.inner, DType::f32));
+      if (p.weight && !gathers_in_place(t)) own.weight = parts_.add(bytes(p.outer * p.inner, DType::f32));
       if (p.bias) own.bias = parts_.add(bytes(p.outer, DType::f32));
       own.scratch =
           parts_.add(std::max(input_ ? input_->scratch_bytes() : 0, weight_ ? weight_->scratch_bytes() : 0));
@@ -122,7 +122,9 @@ class Backward {
     parallel_for(static_cast<int64_t>(blocks_.size()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const Own& own = own_[static_cast<size_t>(t)];
-        if (p_.weight) std::memset(share(o, base, t), 0, static_cast<size_t>(p_.outer * p_.inner) * 4);
+        if (p_.weight)
+          std::memset(share(o, base, static_cast<size_t>(t)), 0,
+                      static_cast<size_t>(p_.outer * p_.inner) * 4);
         if (p_.bias) std::memset(base + own.bias, 0, static_cast<size_t>(p_.outer) * 4);
         for (const Block& b : blocks_[static_cast<size_t>(t)])
           block(o, static_cast<size_t>(t), b, weight, base);
@@ -130,7 +132,7 @@ class Backward {
     });
     std::vector<const float*> weights, biases;
     for (size_t t = 0; t < own_.size(); ++t) {
-      weights.push_back(share(o, base, static_cast<int64_t>(t)));
+      weights.push_back(share(o, base, t));
       biases.push_back(reinterpret_cast<const float*>(base + own_[t].bias));
     }
     const bool there = p_.weight_dtype == DType::f32 && weights.size() == 1;
@@ -145,9 +147,10 @@ class Backward {
   };
 
   // Where a thread gathers its share of dW: the first where it belongs, if that is fp32.
-  float* share(const Operands& o, char* base, int64_t t) const {
-    if (t == 0 && p_.weight_dtype == DType::f32) return static_cast<float*>(o.out[1]);
-    return reinterpret_cast<float*>(base + own_[static_cast<size_t>(t)].weight);
+  bool gathers_in_place(size_t t) const { return t == 0 && p_.weight_dtype == DType::f32; }
+  float* share(const Operands& o, char* base, size_t t) const {
+    if (gathers_in_place(t)) return static_cast<float*>(o.out[1]);
+    return reinterpret_cast<float*>(base + own_[t].weight);
   }
 
   void block(const Operands& o, size_t t, const Block& b, const void* weight, char* base) {
@@ -176,7 +179,7 @@ class Backward {
       halves_to_float(p_.in, x, reinterpret_cast<float*>(base + own.x), b.rows * p_.inner);
       x = base + own.x;
     }
-    weight_->call(t, b.rows).run({dz, x, share(o, base, static_cast<int64_t>(t)), base + own.scratch});
+    weight_->call(t, b.rows).run({dz, x, share(o, base, t), base + own.scratch});
   }
 
   static constexpr int64_t kGrain = 1 << 18;  // multiply-adds of each product that are worth a thread

@@ -212,13 +212,14 @@ void Executor::run_op(const Instruction& instruction, Side side) {
   for (const int32_t id : inputs)
     if (!failure) failure = buffers_.whole(id).failure;
   if (!failure) {
+    begun_ = false;
     try {
       return run_on(side, p, instruction.operands);
     } catch (...) {
       failure = describe_failure(p.op);
       if (!unread_failure_) unread_failure_ = failure;
-      for (const uint32_t i : p.updates)
-        buffers_.whole(inputs[i]).failure = failure;  // half-changed, perhaps
+      if (begun_)  // half-changed, perhaps; where there was no room to begin, what it updates is whole
+        for (const uint32_t i : p.updates) buffers_.whole(inputs[i]).failure = failure;
     }
   }
   for (size_t i = 0; i < outputs.size(); i++) buffers_.fail(outputs[i], p.outputs[i].bytes, failure);
@@ -229,7 +230,10 @@ void Executor::run_on(Side side, Prepared& p, std::span<const int32_t> operands)
   if (side == Side::gpu) {
     note_gpu_op(p);
     run_on_gpu(p, operands, router_.model().seconds(p.work, Side::gpu));
-    if (profile_) device_->finish();
+    if (profile_) {
+      device_->finish();
+      interval_clean_ = false;  // waits that ops without a profile do not have
+    }
   } else {
     interval_clean_ = false;
     run_on_cpu(p, operands);
@@ -288,6 +292,7 @@ void Executor::run_on_cpu(Prepared& p, std::span<const int32_t> operands) {
     out_.push_back(buffers_.create_on_host(operands[p.inputs.size() + i], p.outputs[i].bytes));
   for (const uint32_t i : p.updates) out_.push_back(const_cast<void*>(in_[i]));
   counters_.ops_cpu++;
+  begun_ = true;
   if (route_ == Route::automatic && device_ && router_.wants_timing(p, Side::cpu)) {
     const auto start = std::chrono::steady_clock::now();
     p.run({in_, out_});
@@ -321,6 +326,7 @@ void Executor::run_on_gpu(Prepared& p, std::span<const int32_t> operands, double
   counters_.ops_gpu++;
   try {
     for (const uint64_t bytes : p.scratch) memories_.push_back(device_->allocate(bytes));
+    begun_ = true;
     for (const auto& d : p.dispatches) {
       bindings_.clear();
       for (const auto& b : d.binds) {

@@ -1,8 +1,8 @@
 // The executor: one thread that runs instruction blocks in order on the CPU team and the Vulkan stream.
 //
 // The JavaScript thread calls the methods in the first group; none of them waits except stop(). Everything
-// else belongs to the executor thread. An op that fails poisons its outputs: whoever reads them gets the
-// error, and the runtime goes on.
+// else belongs to the executor thread. An op that fails poisons its outputs, and what it updates if it had
+// begun: whoever reads them gets the error, and the runtime goes on.
 #pragma once
 
 #include <atomic>
@@ -129,6 +129,7 @@ class Executor {
   std::vector<void*> out_;
   std::vector<vulkan::Memory*> memories_;
   std::vector<vulkan::Binding> bindings_;
+  bool begun_ = false;                           // the op that runs: it may have written something
   std::shared_ptr<const Error> unread_failure_;  // first failure that no read has reported
   vulkan::Memory* fault_ = nullptr;
   std::string fault_op_;  // an op since the last check that may have written fault words

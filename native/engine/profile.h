@@ -5,7 +5,8 @@
 
 #include <map>
 #include <string>
-#include <utility>
+#include <tuple>
+#include <vector>
 
 #include "prepared.h"
 
@@ -21,7 +22,7 @@ struct ProfileRow {
 class Profile {
  public:
   void add(const Prepared& p, Side side, double seconds) {
-    ProfileRow& row = rows_[{&p, side}];
+    ProfileRow& row = rows_[{p.op, p.problem, side}];
     if (row.count == 0) row = {.op = p.op, .problem = p.problem, .side = side};
     row.count++;
     row.seconds += seconds;
@@ -35,7 +36,8 @@ class Profile {
   }
 
  private:
-  std::map<std::pair<const Prepared*, Side>, ProfileRow> rows_;
+  // By name: a prepared op's number is given to another once it is forgotten.
+  std::map<std::tuple<std::string, std::string, Side>, ProfileRow> rows_;
 };
 
 }  // namespace attn::engine

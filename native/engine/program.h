@@ -29,9 +29,8 @@ struct Instruction {
   int32_t kind = 0;              // Word, or 0 for an op
   uint32_t argument = 0;         // upload or target index, or a view's offset
   std::span<const int32_t> operands;
-  const int32_t* holders =
-      nullptr;         // for each operand the buffer that holds its bytes: itself, or its parent
-  int32_t frees = -1;  // head of a list in Program::freed
+  const int32_t* holders = nullptr;  // of each operand's bytes: the buffer itself, or its parent
+  int32_t frees = -1;                // head of a list in Program::freed
 };
 
 struct Freed {

@@ -2,6 +2,7 @@
 // written beside the operands; what a key that is not visible holds is never read into a result.
 #include <omp.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -232,6 +233,22 @@ TEST_CASE("queries read nothing of later keys, to the bit") {
       CHECK(std::equal(before[0].begin(), before[0].begin() + from, after[0].begin()));
       CHECK(std::equal(before[1].begin(), before[1].begin() + 77, after[1].begin()));
       CHECK(before[0] != after[0]);
+    }
+  });
+}
+
+TEST_CASE("a NaN reaches the results of its row, whatever its bits") {
+  on_each_target([] {
+    for (const uint32_t bits : {0x7fc00000u, 0x7fffffffu, 0xffffffffu}) {  // x86's, NVIDIA's, and all ones
+      CAPTURE(bits);
+      Run run({1, 20, 20, 1, 1, 16}, DType::f32);
+      const size_t row = 7;
+      run.q[row * 16 + 3] = std::bit_cast<float>(bits);
+      const auto got = run.results();
+      for (size_t d = 0; d < 16; d++) CHECK(std::isnan(got[0][row * 16 + d]));
+      CHECK(std::isnan(got[1][row]));
+      CHECK(std::isnan(got[2][row * 16]));
+      CHECK(std::isfinite(got[0][(row - 1) * 16]));
     }
   });
 }
