@@ -148,10 +148,13 @@ void Executor::run_block(Submission& submission, std::shared_ptr<const Error>& f
 void Executor::abandon(size_t first, std::shared_ptr<const Error> error, Submission& submission) {
   for (size_t i = first; i < program_.instructions.size(); i++) {
     const Instruction& instruction = program_.instructions[i];
-    if (instruction.kind == kAdopt || instruction.kind == kView) execute(instruction, Side::cpu, submission);
-    if (const Prepared* p = instruction.prepared)  // what it would have changed stays as it was
+    if (!instruction.prepared && instruction.kind != kRead) execute(instruction, Side::cpu, submission);
+    if (const Prepared* p = instruction.prepared) {
       for (size_t k = 0; k < p->outputs.size(); k++)
         buffers_.fail(instruction.operands[p->inputs.size() + k], p->outputs[k].bytes, error);
+      if (p->spoils)  // others leave what they would have changed as it was
+        for (const uint32_t k : p->updates) buffers_.whole(instruction.operands[k]).failure = error;
+    }
     release_after(instruction);
   }
 }
@@ -174,6 +177,8 @@ void Executor::execute(const Instruction& instruction, Side side, Submission& su
     buffers_.adopt(id, upload.block, upload.bytes);
   } else if (instruction.kind == kView) {
     buffers_.view(id, instruction.operands[1], 256 * uint64_t{instruction.argument});
+  } else if (instruction.kind == kHeal) {
+    buffers_.whole(id).failure = nullptr;
   } else {
     read(id, submission.targets.at(instruction.argument));
   }
@@ -211,6 +216,8 @@ void Executor::run_op(const Instruction& instruction, Side side) {
   std::shared_ptr<const Error> failure;
   for (const int32_t id : inputs)
     if (!failure) failure = buffers_.whole(id).failure;
+  if (failure && p.spoils)
+    for (const uint32_t i : p.updates) buffers_.whole(inputs[i]).failure = failure;
   if (!failure) {
     begun_ = false;
     try {

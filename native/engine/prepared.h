@@ -41,6 +41,7 @@ struct Prepared {
   std::string op, problem, dtype, family;
   std::vector<OperandInfo> inputs, outputs;
   std::vector<uint32_t> updates;  // inputs that the op changes in place
+  bool spoils = false;            // where an input failed, what it updates failed too
   std::string kernel;
   std::vector<double> attrs;
   cpu::Kernel run;                  // made on first use

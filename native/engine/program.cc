@@ -61,6 +61,11 @@ void Program::decode(std::span<const int32_t> words, std::deque<Prepared>& prepa
       check(at < words.size() && words[at] >= 0 && static_cast<size_t>(words[at]) < prepared.size());
       forgotten.push_back(words[at++]);
       continue;
+    } else if (word == kHeal) {
+      check(at < words.size() && words[at] >= 0);
+      next.kind = word;
+      next.operands = words.subspan(at++, 1);
+      use(next);
     } else if (word == kView) {
       check(at + 3 <= words.size() && words[at] >= 0 && words[at + 2] >= 0);
       next.kind = word;

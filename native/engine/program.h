@@ -5,6 +5,7 @@
 //   adopt   -2  buffer  upload                  buffer takes the bytes of an upload
 //   read    -3  buffer  target                  buffer's bytes go to a read target
 //   view    -5  buffer  parent  offset          buffer names the parent's bytes from 256 * offset on
+//   heal    -6  buffer                          its failure is forgotten: all of it is about to be written
 //   forget  -4  prepared                        not named again in this block; its number may be given to
 //                                               another prepared op from the next block on
 //
@@ -22,7 +23,7 @@
 
 namespace attn::engine {
 
-enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3, kForget = -4, kView = -5 };
+enum Word : int32_t { kFree = -1, kAdopt = -2, kRead = -3, kForget = -4, kView = -5, kHeal = -6 };
 
 struct Instruction {
   Prepared* prepared = nullptr;  // null for adopt, read and view

@@ -112,7 +112,7 @@ void Router::collect(const Program& program, Residency& residency) {
       fresh(in.operands[0], 0, true);
       continue;
     }
-    if (in.kind == kView) continue;
+    if (in.kind == kView || in.kind == kHeal) continue;
     if (in.kind == kRead) {
       buffers_[known(in.holders[0])].read = true;
       continue;

@@ -105,6 +105,7 @@ engine::Prepared prepared_from(const Napi::Object& o) {
   p.inputs = operand_infos(o.Get("inputs"));
   p.outputs = operand_infos(o.Get("outputs"));
   p.updates = numbers<uint32_t>(o.Get("updates"));
+  p.spoils = o.Get("spoils").ToBoolean();
   const auto cpu = o.Get("cpu").As<Napi::Object>();
   p.kernel = text(cpu, "kernel");
   p.attrs = numbers<double>(cpu.Get("attrs"));

@@ -20,6 +20,7 @@ export const accumulateStep = defineOp<[target: Tensor, x: Tensor], void>()({
   ],
   results: 0,
   updates: [0],
+  spoils: true,
   internal: true,
   attrs: { replace: false },
   dtypes: ['float32'],

@@ -106,6 +106,11 @@ export interface OpDefinition<A extends object> {
    */
   updates?: readonly number[];
   /**
+   * An update that cannot be made for want of an input fails its target too: a sum that lacks a share is wrong. Default:
+   * the target stays what it was, as parameters do.
+   */
+  spoils?: boolean;
+  /**
    * Under autocast, inputs of free dtype become: 'half' the chosen half, where the time goes into products; 'widest'
    * the widest dtype among them. Default: what they are.
    */

@@ -258,6 +258,7 @@ function prepare(
     inputs: problem.inputs.map((s, i) => info(s, domains[i]!)),
     outputs: problem.outputs.map((s) => info(s, [0, 1])),
     updates: op.updates ?? [],
+    spoils: op.spoils ?? false,
     cpu: op.cpu(typed),
     gpu,
     cost: op.cost(typed),

@@ -86,6 +86,11 @@ export class Arena {
     });
   }
 
+  /** Gradients begin anew: one that failed, with the batch that made it, is forgotten. */
+  renew(): void {
+    this.runtime.heal(this.grads.storage('zeroGrad', 'grads').buffer);
+  }
+
   /** The part of a flat tensor that belongs to a parameter, in the parameter's shape. */
   slot(flat: Tensor, i: number): Tensor {
     return viewOf(flat, this.offsets[i]!, this.params[i]!.shape);

@@ -205,6 +205,7 @@ export abstract class Optimizer {
   /** Forgets all gradients: the next backward() begins anew. */
   zeroGrad(): void {
     for (const p of this.arena.params) p.grad = null;
+    this.arena.renew();
   }
 
   /** Steps that were skipped because a gradient was not finite. */

@@ -108,6 +108,8 @@ export interface Prepared {
   outputs: readonly OperandInfo[];
   /** Inputs that it changes in place. */
   updates: readonly number[];
+  /** Where an input failed, what it updates failed too. */
+  spoils: boolean;
   cpu: CpuPlan;
   /** `variant` names what the start-up self-test proves: op, variant and dtype. */
   gpu: (GpuPlan & { variant: string }) | { reason: string };

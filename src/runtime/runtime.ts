@@ -25,6 +25,7 @@ const ADOPT = -2;
 const READ = -3;
 const FORGET = -4;
 const VIEW = -5;
+const HEAL = -6;
 /** Views begin at multiples of so many bytes: what every device binds at. */
 export const VIEW_ALIGNMENT = 256;
 /** Buffer numbers below this are the engine's own (native/engine/self_test.h). */
@@ -171,6 +172,13 @@ export class Runtime {
     this.#words[this.#count++] = offset / VIEW_ALIGNMENT;
     if (this.#count >= BLOCK_WORDS) this.flush();
     return buffer;
+  }
+
+  /** Forgets that a buffer failed: all of it is about to be written. */
+  heal(buffer: number): void {
+    this.#words[this.#count++] = HEAL;
+    this.#words[this.#count++] = buffer;
+    if (this.#count >= BLOCK_WORDS) this.flush();
   }
 
   flush(): void {
