@@ -1,6 +1,6 @@
 /**
  * The conformance walk: ops × samples × dtypes × GPU variants on one runtime, each result against the op's Float64
- * reference. test/conformance.test.ts asserts on it; `npm run test:vulkan` prints it.
+ * reference. conformance-suite.ts asserts on it; `npm run test:vulkan` prints it.
  */
 
 import type { Op, Problem, Sample } from '../../src/ops/contract.js';
