@@ -61,6 +61,13 @@ describe('a module', () => {
     expect([...model.modules()]).toEqual([model, ...model.layers]);
   });
 
+  it('may point back to the one that holds it', () => {
+    const model = new Pair();
+    Object.assign(model.layers[0]!, { owner: model });
+    expect(model.parameters()).toHaveLength(5);
+    expect([...model.modules()]).toHaveLength(3);
+  });
+
   it('sets the mode of everything in it', () => {
     const model = new Pair();
     expect([...model.eval().modules()].map((m) => m.training)).toEqual([false, false, false]);

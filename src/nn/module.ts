@@ -94,17 +94,17 @@ export abstract class Module {
     this.dispose();
   }
 
-  /** Fields that are tensors or modules, and those of the modules. */
-  *#children(prefix = ''): Generator<[string, Tensor | Module]> {
+  /** Fields that are tensors or modules, and those of the modules; not what leads back to a module above. */
+  *#children(prefix = '', above: readonly Module[] = [this]): Generator<[string, Tensor | Module]> {
     for (const [field, value] of Object.entries(this)) {
       const items: [string, unknown][] = Array.isArray(value)
         ? value.map((item, i) => [`${field}.${i}`, item])
         : [[field, value]];
       for (const [name, item] of items) {
         if (item instanceof Tensor) yield [prefix + name, item];
-        else if (item instanceof Module) {
+        else if (item instanceof Module && !above.includes(item)) {
           yield [prefix + name, item];
-          yield* item.#children(`${prefix}${name}.`);
+          yield* item.#children(`${prefix}${name}.`, [...above, item]);
         }
       }
     }
