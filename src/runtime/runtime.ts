@@ -113,14 +113,20 @@ export class Runtime {
   /** Names a buffer of so many bytes. */
   newBuffer(bytes: number): number {
     if (this.#disposed) this.#live();
-    this.#external += bytes;
     this.#blockBytes += bytes;
     return this.#free.pop() ?? this.#next++;
   }
 
-  freeBuffer(buffer: number, bytes: number): void {
+  /**
+   * Tells V8 of bytes that end only when it collects a tensor: with the next block. What scopes end is none of its
+   * business, and hearing of it V8 would collect garbage at every training step.
+   */
+  heldByCollector(bytes: number): void {
+    this.#external += bytes;
+  }
+
+  freeBuffer(buffer: number): void {
     if (this.#disposed) return;
-    this.#external -= bytes;
     this.#words[this.#count++] = FREE;
     this.#words[this.#count++] = buffer;
     this.#free.push(buffer);

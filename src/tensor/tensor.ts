@@ -31,7 +31,7 @@ export class Storage {
   }
   release(): void {
     if (--this.references > 0) return;
-    this.runtime.freeBuffer(this.buffer, this.parent ? 0 : this.bytes);
+    this.runtime.freeBuffer(this.buffer);
     this.parent?.release();
   }
 }
@@ -45,6 +45,7 @@ export interface Edge {
 const collected = new FinalizationRegistry<{ storage: Storage; edge: Edge | undefined }>(
   ({ storage, edge }) => {
     storage.runtime.tensors--;
+    storage.runtime.heldByCollector(-storage.bytes);
     storage.release();
     edge?.release();
   },
@@ -128,6 +129,7 @@ export class Tensor {
     this.#storage = storage;
     before.release();
     if (!this.#registered) return;
+    storage.runtime.heldByCollector(storage.bytes - before.bytes);
     collected.unregister(this);
     collected.register(this, { storage, edge: this.#edge }, this);
   }
@@ -137,7 +139,10 @@ export class Tensor {
     const storage = this.#storage;
     if (!storage) return;
     this.#storage = undefined;
-    if (this.#registered) collected.unregister(this);
+    if (this.#registered) {
+      collected.unregister(this);
+      storage.runtime.heldByCollector(-storage.bytes);
+    }
     storage.runtime.tensors--;
     storage.release();
     this.#edge?.release();
@@ -152,6 +157,7 @@ export class Tensor {
   unscoped(): void {
     if (this.#registered || !this.#storage) return;
     this.#registered = true;
+    this.#storage.runtime.heldByCollector(this.#storage.bytes);
     collected.register(this, { storage: this.#storage, edge: this.#edge }, this);
   }
 
