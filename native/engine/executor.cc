@@ -233,7 +233,8 @@ void Executor::run_op(const Instruction& instruction, Side side) {
 }
 
 void Executor::run_on(Side side, Prepared& p, std::span<const int32_t> operands) {
-  const auto start = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point start;
+  if (profile_) start = std::chrono::steady_clock::now();
   if (side == Side::gpu) {
     note_gpu_op(p);
     run_on_gpu(p, operands, router_.model().seconds(p.work, Side::gpu));
