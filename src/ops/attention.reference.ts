@@ -3,17 +3,11 @@ import { visibleKeys } from './attention.walk.js';
 
 type Array64 = Float64Array;
 
+import type { AttentionWalk } from './attention.walk.js';
+
 /** q, o are [B, Tq, Hq, D]; k, v are [B, Tk, Hkv, D]; lse and entropy are [B, Hq, Tq]. */
-export interface ReferenceSizes {
-  B: number;
-  Tq: number;
-  Tk: number;
-  Hq: number;
-  Hkv: number;
-  D: number;
-  scale: number;
-  causal: boolean;
-  window: number;
+export interface ReferenceSizes
+  extends Pick<AttentionWalk, 'B' | 'Tq' | 'Tk' | 'Hq' | 'Hkv' | 'D' | 'scale' | 'causal' | 'window'> {
   mask: { kind: 'bool' | 'float32'; strides: readonly [number, number, number, number] } | undefined;
 }
 
