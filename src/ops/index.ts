@@ -39,3 +39,4 @@ export * from './tensor-product.js';
 export * from './triangle.js';
 export * from './unary.js';
 export * from './where.js';
+export * from './write-rows.js';
