@@ -73,7 +73,7 @@ export class TrainLinear extends Module {
     if (observer.interpret) return this.#contract(cores); // its tensors have no bytes that could serve again
     const storages = cores.map((core) => core.storage('TrainLinear', 'core'));
     const known = this.#dense;
-    if (known && known.of.every(({ storage, version }, i) => storage === storages[i] && version === storage.version))
+    if (known?.of.every(({ storage, version }, i) => storage === storages[i] && version === storage.version))
       // The graph of the first use may be spent: gradients make their own.
       return checkpoint((...now) => (recording() ? this.#contract(now) : known.w.detach()), ...cores);
     known?.w.dispose();

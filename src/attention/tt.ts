@@ -83,7 +83,8 @@ function planOf(config: Config<typeof options>): Plan {
   /** The first of the modes of queries, keys and values, one below the other, and the modes that they share. */
   function together([first, ...rest]: readonly number[]): number[] {
     const ofKeys = (first! * kvHeads) / heads;
-    if (rest.length === 0) refuse('shareCores is true', `modes [${modes}] make one core: there is none to share`);
+    if (rest.length === 0)
+      refuse('shareCores is true', `modes [${modes}] make one core: there is none to share`);
     if (!Number.isInteger(ofKeys))
       refuse(
         `shareCores is true, kvHeads is ${kvHeads} of ${heads}`,
@@ -133,9 +134,8 @@ export const tt: AttentionKind<typeof options> = defineAttention({
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
   samples: [
-    { rank: 3, kvHeads: 2, init: 'svd' },
-    { shareCores: true, kvHeads: 2, modes: [4, 4] },
-    { modes: [2, 2, 4], window: 3, bias: false },
+    { rank: 3, kvHeads: 2, init: 'svd', window: 3 },
+    { shareCores: true, kvHeads: 2, modes: [4, 4], bias: false },
   ],
   parameters(config) {
     const { qkv, out } = planOf(config);
