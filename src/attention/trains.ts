@@ -51,9 +51,7 @@ export class TrainLinear extends Module {
     const out = shapes.reduce((sum, s) => sum + product(s.out), 0);
     const bound = 1 / Math.sqrt(into);
     this.cores = shapes.flatMap((shape) =>
-      scope(() => firstCores(shape, start, init).map((core) => keep(core))).map(
-        (core) => new Parameter(core, { role: 'table' }),
-      ),
+      scope(() => firstCores(shape, start, init)).map((core) => new Parameter(core, { role: 'table' })),
     );
     this.bias = bias ? new Parameter((biasInit ?? uniform(-bound, bound))([out])) : null;
   }
