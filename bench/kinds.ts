@@ -43,6 +43,19 @@ interface Line {
   decode: { seconds: number; bytesPerToken: number } | null;
 }
 
+const columns: Column[] = [
+  { key: 'kind' },
+  { key: 'T' },
+  { key: 'parameters' },
+  { key: 'forward_ms', title: 'forward ms', format: fixed(2) },
+  { key: 'backward_ms', title: 'backward ms', format: fixed(2) },
+  { key: 'over_flash', title: "both over flash's", format: fixed(2) },
+  { key: 'tokens_per_s', title: 'tokens/s', format: fixed(0) },
+  { key: 'peak_MiB', title: 'peak MiB', format: fixed(1) },
+  { key: 'decode_ms', title: 'decode ms/token', format: fixed(3) },
+  { key: 'cache_bytes_per_token', title: 'cache bytes/token', format: fixed(0) },
+];
+
 await run<Options>(
   command('bench:kinds', 'every attention kind beside flash')
     .option('--lengths <numbers>', 'T, separated by commas', sizes, [512, 1024, 2048, 4096])
@@ -90,11 +103,12 @@ async function main(options: Options): Promise<number> {
   return options.check && !good ? 1 : 0;
 }
 
-const slug = (name: string) =>
-  name
+function slug(name: string): string {
+  return name
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
+}
 
 async function measure(entry: Entry, length: number, side: RuntimeOptions, effort: Effort): Promise<Line> {
   const work = new LayerWork(entry, length, side);
@@ -129,7 +143,9 @@ async function measure(entry: Entry, length: number, side: RuntimeOptions, effor
   }
 }
 
-const nameOf = ({ entry, length }: Line) => `${entry.name} T=${length}`;
+function nameOf({ entry, length }: Line): string {
+  return `${entry.name} T=${length}`;
+}
 
 function figuresOf(line: Line): Figure[] {
   const name = nameOf(line);
@@ -184,16 +200,3 @@ function rowOf(line: Line): Record<string, Cell> {
     cache_bytes_per_token: decode?.bytesPerToken ?? null,
   };
 }
-
-const columns: Column[] = [
-  { key: 'kind' },
-  { key: 'T' },
-  { key: 'parameters' },
-  { key: 'forward_ms', title: 'forward ms', format: fixed(2) },
-  { key: 'backward_ms', title: 'backward ms', format: fixed(2) },
-  { key: 'over_flash', title: "both over flash's", format: fixed(2) },
-  { key: 'tokens_per_s', title: 'tokens/s', format: fixed(0) },
-  { key: 'peak_MiB', title: 'peak MiB', format: fixed(1) },
-  { key: 'decode_ms', title: 'decode ms/token', format: fixed(3) },
-  { key: 'cache_bytes_per_token', title: 'cache bytes/token', format: fixed(0) },
-];
