@@ -47,7 +47,7 @@ describe.each(sides)('tensor products on $side', ({ options }) => {
   /** tpa whose factors over heads are the same for every token, and whose factors over channels are `of`'s heads. */
   function oneHot(of: MultiHeadAttention | FlashAttention, groups: number): TensorProductAttention {
     const { dim, heads, headDim } = of.config;
-    const layer = new TensorProductAttention({ dim, heads, rankQ: heads, rankK: groups, rankV: groups });
+    const layer = new TensorProductAttention({ dim, heads, ranks: [heads, groups, groups] });
     const constants = [heads, groups, groups].flatMap((R) =>
       Array.from({ length: heads * R }, (_, i) =>
         Math.floor(Math.floor(i / R) / (heads / R)) === i % R ? R : 0,
@@ -85,7 +85,7 @@ describe.each(sides)('tensor products on $side', ({ options }) => {
   );
 
   it('decodes prompts and single tokens from the factors', async () => {
-    const layer = new TensorProductAttention({ dim: 32, heads: 4, rankQ: 3, window: 30 });
+    const layer = new TensorProductAttention({ dim: 32, heads: 4, ranks: [3, 2, 2], window: 30 });
     const rope = new Rotary({ dim: 8 });
     const x = noise(50 * 32);
     const part = (from: number, to: number) => tensor(x.subarray(from * 32, to * 32), [1, to - from, 32]);
@@ -121,7 +121,7 @@ describe('tensor products', () => {
   ])('at R = %i the cache is %d of that of all heads', (R, ratio) => {
     // biome-ignore format: pairs
     const config = { dim: 512, heads: 8 };
-    const layer = new TensorProductAttention({ ...config, rankK: R, rankV: R });
+    const layer = new TensorProductAttention({ ...config, ranks: [6, R, R] });
     const bytes = [layer, new MultiHeadAttention(config)].map((of) => {
       using cache = of.newCache(1);
       outputOf(of, sequence(1, 3, 512), { cache });
@@ -135,7 +135,7 @@ describe('tensor products', () => {
   it('keeps factors for the gradient, not heads', () => {
     const [T, heads, D] = [4096, 8, 16];
     const config = { dim: heads * D, heads, bias: false };
-    const layer = new TensorProductAttention({ ...config, rankQ: 2 });
+    const layer = new TensorProductAttention({ ...config, ranks: [2, 2, 2] });
     const x = sequence(1, T, heads * D);
     const rope = new Rotary({ dim: D, length: T });
     const before = runtime.memory().host.live;
@@ -152,11 +152,12 @@ describe('tensor products', () => {
     const make = (more: object) => () => new TensorProductAttention({ dim: 16, heads: 4, ...more });
     const refuses = async (more: object, says: RegExp) =>
       expectTyped(await failureOf(make(more)), { code: 'ATTN_ARGUMENT', op: 'TensorProductAttention', says });
-    await refuses({ rankK: 5 }, /rankK is 5[\s\S]*from 1 to 4/);
-    await refuses({ rankQ: 3, headDim: 2 }, /rankQ is 3[\s\S]*from 1 to 2/);
-    await refuses({ rankV: 0 }, /rankV is 0/);
-    await refuses({ rankV: 1.5 }, /rankV is 1.5/);
-    await refuses({ rankQ: 2, kvOnly: true }, /kvOnly/);
+    await refuses({ ranks: [2, 5, 1] }, /ranks are \[2,5,1\][\s\S]*from 1 to 4/);
+    await refuses({ ranks: [3, 1, 1], headDim: 2 }, /from 1 to 2/);
+    await refuses({ ranks: [1, 0, 1] }, /ranks\.1 is 0/);
+    await refuses({ ranks: [1, 1, 1.5] }, /ranks\.2 is 1.5/);
+    await refuses({ ranks: 2 }, /ranks is 2/);
+    expect(make({ ranks: [9, 1, 1], kvOnly: true })().ranks.q).toBe(0);
   });
 });
 

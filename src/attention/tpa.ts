@@ -33,18 +33,19 @@ import type { Config, ConfigInput } from './config.js';
 import { headsOf } from './heads.js';
 import { visibleSoftmax } from './weights.js';
 
-const rank = (of: string, byDefault: number) =>
-  z
-    .int()
-    .min(1)
-    .optional()
-    .describe(`products that ${of} are sums of; default ${byDefault}, at most heads and headDim`);
+const DEFAULT_RANKS = [6, 2, 2] as const;
 
 const options = {
-  rankQ: rank('queries', 6),
-  rankK: rank('keys', 2),
-  rankV: rank('values', 2),
-  kvOnly: z.boolean().default(false).describe('queries are no products: one dense projection makes them'),
+  ranks: z
+    .tuple([z.int().min(1), z.int().min(1), z.int().min(1)])
+    .optional()
+    .describe(
+      'how many products queries, keys and values are sums of; default [6, 2, 2], at most heads and headDim',
+    ),
+  kvOnly: z
+    .boolean()
+    .default(false)
+    .describe('queries are no products: one dense projection makes them, and the first rank is not used'),
 };
 
 const name = 'TensorProductAttention';
@@ -60,21 +61,15 @@ interface Ranks {
 }
 
 /** @throws ArgumentError for ranks above those that matrices of heads by headDim have */
-function ranksOf({ heads, headDim, rankQ, rankK, rankV, kvOnly }: Config<typeof options>): Ranks {
+function ranksOf({ heads, headDim, ranks, kvOnly }: Config<typeof options>): Ranks {
   const most = Math.min(heads, headDim);
-  for (const [option, r] of Object.entries({ rankQ, rankK, rankV }))
-    if (r !== undefined && r > most)
-      throw new ArgumentError(`${option} is ${r}`, {
-        op: name,
-        hint: `from 1 to ${most}: ${heads} heads of ${headDim} channels have no higher rank`,
-      });
-  if (kvOnly && rankQ !== undefined)
-    throw new ArgumentError(`rankQ is ${rankQ} and kvOnly is true`, {
+  const [q, k, v] = ranks ?? DEFAULT_RANKS.map((r) => Math.min(r, most));
+  if (ranks && Math.max(kvOnly ? 0 : ranks[0], ranks[1], ranks[2]) > most)
+    throw new ArgumentError(`ranks are [${ranks}]`, {
       op: name,
-      hint: 'with kvOnly queries have no factors: give one of the two',
+      hint: `from 1 to ${most} each: ${heads} heads of ${headDim} channels have no higher rank`,
     });
-  const or = (r: number | undefined, byDefault: number) => r ?? Math.min(byDefault, most);
-  return { q: kvOnly ? 0 : or(rankQ, 6), k: or(rankK, 2), v: or(rankV, 2) };
+  return { q: kvOnly ? 0 : q!, k: k!, v: v! };
 }
 
 /** Rows of D channels that a token's queries, keys and values take in the projection of B. */
@@ -219,8 +214,8 @@ export const tpa: AttentionKind<typeof options> = defineAttention({
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: false, rope: true, grouped: false },
   samples: [
-    { kvOnly: true, rankK: 1, window: 3 },
-    { bias: false, rankQ: 1, rankV: 3, headDim: 6 },
+    { kvOnly: true, ranks: [1, 1, 2], window: 3 },
+    { bias: false, ranks: [1, 2, 3], headDim: 6 },
   ],
   parameters(config) {
     const { dim, heads, headDim, bias } = config;
