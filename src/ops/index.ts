@@ -35,6 +35,7 @@ export * from './slice.js';
 export * from './softmax.backward.js';
 export * from './softmax.js';
 export * from './swiglu.js';
+export * from './tensor-product.js';
 export * from './triangle.js';
 export * from './unary.js';
 export * from './where.js';
