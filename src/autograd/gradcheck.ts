@@ -158,12 +158,14 @@ class Interpreter {
   }
 
   #call(op: Op, operands: readonly Operand[], attrs: object | undefined): Tensor[] {
-    const given = (o: Operand): o is Tensor => o instanceof Tensor;
-    // As in record.ts: a number takes its dtype from a tensor whose own is free, not from where()'s condition.
+    const tensor = (o: Operand): o is Tensor => o instanceof Tensor;
+    // The dtype of a number beside tensors is theirs, not that of a condition.
     const like =
-      operands.find((o, i): o is Tensor => given(o) && !inputSpec(op, i).dtype) ?? operands.find(given);
+      operands.find((o, i): o is Tensor => tensor(o) && !inputSpec(op, i).dtype) ?? operands.find(tensor);
     const tensors = operands.map((o, i) =>
-      given(o) ? o : this.make(spec([], inputSpec(op, i).dtype ?? like!.dtype), Float64Array.of(o as number)),
+      o instanceof Tensor
+        ? o
+        : this.make(spec([], inputSpec(op, i).dtype ?? like!.dtype), Float64Array.of(o as number)),
     );
     if (op.updates) observer.changing?.(op, tensors);
     const problem = problemOf(

@@ -38,3 +38,4 @@ export * from './swiglu.js';
 export * from './triangle.js';
 export * from './unary.js';
 export * from './where.js';
+export * from './write-rows.js';
