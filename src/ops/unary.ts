@@ -162,6 +162,15 @@ const table: readonly Unary[] = [
     backward: (g, x, _y, F) => F.mul!(F.mul!(g, 2 / Math.sqrt(Math.PI)), F.exp!(F.neg!(F.square!(x)))),
     reads: 'x',
   },
+  {
+    name: 'log_sigmoid',
+    doc: '-ln(1 + e^-x)',
+    f: (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
+    far: [-200, 200],
+    flops: 24,
+    backward: (g, x, _y, F) => F.mul!(g, F.sigmoid!(F.neg!(x))),
+    reads: 'x',
+  },
 ];
 
 const shapes: Sample<object>[] = [
@@ -230,3 +239,4 @@ export const gelu = named('gelu');
 export const geluTanh = named('gelu_tanh');
 export const silu = named('silu');
 export const erf = named('erf');
+export const logSigmoid = named('log_sigmoid');
