@@ -6,7 +6,7 @@ import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
 import { configsOf, layerOf, noise, outputOf, sequence, withParameters } from './support/layers.js';
-import { cpu, sides, vulkan } from './support/sides.js';
+import { cpu, sides } from './support/sides.js';
 
 const cases = attentionKinds.flatMap((kind) =>
   configsOf(kind).map((config) => ({ kind, config, name: `${kind.kind} ${JSON.stringify(config)}` })),

@@ -1,4 +1,5 @@
-// Kernels that move elements without looking at them: strided views (permute, slice), concat, pad, rows into a cache.
+// Kernels that move elements without looking at them: strided views (permute, slice), concat, pad, rows into
+// a cache.
 #include <hwy/cache_control.h>
 
 #include <algorithm>
