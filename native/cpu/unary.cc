@@ -30,7 +30,8 @@ enum class Unary {
   silu,
   erf,
   sinh,
-  asinh  //
+  asinh,
+  log_sigmoid  //
 };
 // n elements from x to y, both aligned to 64 bytes.
 using UnaryLoop = void (*)(const void* x, void* y, int64_t n, bool past_caches);
@@ -61,6 +62,8 @@ HWY_INLINE VF apply(VF x) {
   if constexpr (op == Unary::erf) return verf(x);
   if constexpr (op == Unary::sinh) return vsinh(x);
   if constexpr (op == Unary::asinh) return vasinh(x);
+  if constexpr (op == Unary::log_sigmoid)
+    return hn::Sub(hn::Min(x, vset(0.f)), vlog(hn::Add(one, vexp(hn::Neg(hn::Abs(x))))));
 }
 
 template <Unary op>
@@ -131,6 +134,8 @@ UnaryLoop choose_unary(Unary op, DType t) {
       return unary_for<Unary::asinh>(t);
     case Unary::silu:
       return unary_for<Unary::silu>(t);
+    case Unary::log_sigmoid:
+      return unary_for<Unary::log_sigmoid>(t);
   }
   throw Error("ATTN_INTERNAL", "unknown unary op code");
 }

@@ -17,6 +17,7 @@ export * from './fill.js';
 export * from './gather.backward.js';
 export * from './gather.js';
 export * from './grad-norm.js';
+export * from './holo-attention.js';
 export * from './linalg.js';
 export * from './linear.js';
 export * from './linear-backward.js';

@@ -181,6 +181,15 @@ const table: readonly Unary[] = [
     backward: (g, x, _y, F) => F.mul!(g, F.rsqrt!(F.add!(F.square!(x), 1))),
     reads: 'x',
   },
+  {
+    name: 'log_sigmoid',
+    doc: '-ln(1 + e^-x)',
+    f: (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
+    far: [-200, 200],
+    flops: 24,
+    backward: (g, x, _y, F) => F.mul!(g, F.sigmoid!(F.neg!(x))),
+    reads: 'x',
+  },
 ];
 
 const shapes: Sample<object>[] = [
@@ -251,3 +260,4 @@ export const silu = named('silu');
 export const erf = named('erf');
 export const sinh = named('sinh');
 export const asinh = named('asinh');
+export const logSigmoid = named('log_sigmoid');
