@@ -13,12 +13,12 @@
 
 namespace attn::cpu {
 
-enum class Score : uint8_t { dot = 0 };
+enum class Score : uint8_t { dot = 0, born = 1, gram = 2, hyperbolic = 3 };
 enum class MaskKind : uint8_t { none = 0, keep = 1, add = 2 };
 
-// Element (b, t, h, d) of operand number `operand` is at offset + (b T + t) row + h D + d.
+// Element (b, t, h, d) of operand number `operand` is at offset + b batch + t row + h head + d.
 struct AttentionRows {
-  int64_t operand, offset, row;
+  int64_t operand, offset, batch, row, head;
 };
 
 struct AttentionProblem {
@@ -28,9 +28,15 @@ struct AttentionProblem {
   float scale;
   bool causal;
   int64_t window;  // 0: all keys
+  bool alibi;
   MaskKind mask;
   int64_t mask_operand;
   std::array<int64_t, 4> mask_strides;  // of b, h, i, j
+  // Of a score with sides: number n of query (t, h) is at b batch + (t Hq + h) 2 + n, that of key (t, h) at b
+  // batch + keys + t Hkv + h. Operand -1: none.
+  struct {
+    int64_t operand, batch, keys;
+  } sides;
 
   explicit AttentionProblem(Attrs&);           // the order in which src/ops/attention.common.ts packs them
   int64_t group;                               // query heads to a head of keys
@@ -40,17 +46,19 @@ struct AttentionProblem {
 // One call's addresses: those of the first element, offsets applied.
 struct AttentionOperand {
   void* at;
-  int64_t row;
+  int64_t batch, row, head;
 };
 
 struct AttentionCall {
   const AttentionProblem* p;
   AttentionOperand q, k, v, o;
   const void* mask;
+  const float* sides;
   float* lse;
   float* entropy;  // null: not wanted
   // Of the gradient alone.
   AttentionOperand dy, dq, dk, dv;
+  float* dsides;
   float* partial;  // null: dq is written where it belongs; else fp32 [key part][B][Hkv][rows][padded D]
 };
 

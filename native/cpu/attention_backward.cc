@@ -78,12 +78,11 @@ struct Backward {
     for (int64_t at = 0; at < p.rows(); at += kQueries)
       one_tile(call, QueryTile(p, task.b, task.kv_head, at, unit()), task.part, part, keys, x);
     for (int64_t j = part.begin; j < part.end; j++) {
-      const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * width;
-      const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
-      prefetch_row(row_of<const T>(call.dk, ahead, task.kv_head, p.D), p.D);
-      prefetch_row(row_of<const T>(call.dv, ahead, task.kv_head, p.D), p.D);
-      narrow_row(x.dk + at, std::abs(p.scale), row_of<T>(call.dk, t, task.kv_head, p.D), p.D);
-      narrow_row(x.dv + at, 1, row_of<T>(call.dv, t, task.kv_head, p.D), p.D);
+      const int64_t at = (j - part.begin) * width, ahead = std::min(j + kAhead, p.Tk - 1);
+      prefetch_row(row_of<const T>(call.dk, task.b, ahead, task.kv_head), p.D);
+      prefetch_row(row_of<const T>(call.dv, task.b, ahead, task.kv_head), p.D);
+      narrow_row(x.dk + at, std::abs(p.scale), row_of<T>(call.dk, task.b, j, task.kv_head), p.D);
+      narrow_row(x.dv + at, 1, row_of<T>(call.dv, task.b, j, task.kv_head), p.D);
     }
   }
 
@@ -114,21 +113,20 @@ struct Backward {
   };
   static Keys keys_of(const AttentionCall& call, const AttentionTask& task, Span part, const Scratch& x) {
     const AttentionProblem& p = *call.p;
-    const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D), first = task.b * p.Tk + part.begin;
+    const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D);
     if constexpr (std::is_same_v<T, float>)
       if (rows_serve<Dot, T>(p, (p.rows() + kQueries - 1) / kQueries)) {
-        const float* const k = row_of<const T>(call.k, first, task.kv_head, p.D);
+        const float* const k = row_of<const T>(call.k, task.b, part.begin, task.kv_head);
         return {{k, call.k.row, 1},
-                {row_of<const T>(call.v, first, task.kv_head, p.D), call.v.row, 1},
+                {row_of<const T>(call.v, task.b, part.begin, task.kv_head), call.v.row, 1},
                 {k, call.k.row}};
       }
     for (int64_t j = part.begin; j < part.end; j++) {
-      const int64_t t = task.b * p.Tk + j, at = (j - part.begin) * words;
-      const int64_t ahead = task.b * p.Tk + std::min(j + kAhead, p.Tk - 1);
-      prefetch_row(row_of<const T>(call.k, ahead, task.kv_head, p.D), p.D);
-      prefetch_row(row_of<const T>(call.v, ahead, task.kv_head, p.D), p.D);
-      word_row<Dot>(row_of<const T>(call.k, t, task.kv_head, p.D), p.D, x.k + at, 1);
-      word_row<Dot>(row_of<const T>(call.v, t, task.kv_head, p.D), p.D, x.v + at, 1);
+      const int64_t at = (j - part.begin) * words, ahead = std::min(j + kAhead, p.Tk - 1);
+      prefetch_row(row_of<const T>(call.k, task.b, ahead, task.kv_head), p.D);
+      prefetch_row(row_of<const T>(call.v, task.b, ahead, task.kv_head), p.D);
+      word_row<Dot>(row_of<const T>(call.k, task.b, j, task.kv_head), p.D, x.k + at, 1);
+      word_row<Dot>(row_of<const T>(call.v, task.b, j, task.kv_head), p.D, x.v + at, 1);
     }
     if constexpr (kPer == 2) zip_words(x.k, part.size(), words, width, x.k_right);
     return {{x.k, words, 1}, {x.v, words, 1}, {x.k_right, width}};
@@ -307,7 +305,7 @@ void join_parts(const AttentionCall& call, int64_t parts, int64_t first, int64_t
       hn::Store(y, d, sum + c);
     }
     const int64_t head = row / p.rows(), r = row % p.rows(), group = p.group;
-    T* to = row_of<T>(call.dq, head / p.Hkv * p.Tq + r / group, head % p.Hkv * group + r % group, p.D);
+    T* to = row_of<T>(call.dq, head / p.Hkv, r / group, head % p.Hkv * group + r % group);
     Backward<T, FloatDot, DotScore<FloatDot>>::narrow_row(sum, p.scale, to, p.D);
   }
 }

@@ -77,7 +77,7 @@ struct Forward {
     const AttentionProblem& p = *call.p;
     const int64_t words = head_words<Dot>(p.D), width = padded_head(p.D);
     const auto row = [&](const AttentionOperand& operand, int64_t j) {
-      return row_of<const T>(operand, task.b * p.Tk + j, task.kv_head, p.D);
+      return row_of<const T>(operand, task.b, j, task.kv_head);
     };
     if constexpr (std::is_same_v<T, float>)
       if (rows_serve<Dot, T>(p, task.last - task.first))

@@ -54,8 +54,8 @@ class Bump {
 };
 
 template <class T>
-HWY_INLINE T* row_of(const AttentionOperand& x, int64_t t, int64_t head, int64_t D) {
-  return static_cast<T*>(x.at) + t * x.row + head * D;
+HWY_INLINE T* row_of(const AttentionOperand& x, int64_t b, int64_t t, int64_t head) {
+  return static_cast<T*>(x.at) + b * x.batch + t * x.row + head * x.head;
 }
 
 // Rows of one head lie far apart, where the hardware does not foresee them: how many rows ahead to ask for,
@@ -181,7 +181,7 @@ struct QueryTile {
   }
   template <class T>
   HWY_INLINE T* at(const AttentionOperand& x, int64_t row) const {
-    return row_of<T>(x, b * p.Tq + query[row], head[row], p.D);
+    return row_of<T>(x, b, query[row], head[row]);
   }
   HWY_INLINE int64_t stat(int64_t row) const { return (b * p.Hq + head[row]) * p.Tq + query[row]; }
 
