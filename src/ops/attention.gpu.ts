@@ -5,19 +5,19 @@
  */
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
+import { scores } from './attention.score.js';
 import {
-  type AttentionAttrs,
   type AttentionWalk,
   type BackwardWalk,
   type Rows,
-  scores,
+  type SomeAttentionAttrs,
   walkBackward,
   walkForward,
 } from './attention.walk.js';
 import type { GpuVariant, Problem } from './contract.js';
 import { MOST_TURNS, narrow, overBinding, overTurns } from './launch.js';
 
-type AttentionProblem = Problem<AttentionAttrs>;
+type AttentionProblem = Problem<SomeAttentionAttrs>;
 
 /** What a kernel makes: outputs of queries, their gradients, or those of keys and values. */
 type Kernel = 'forward' | 'dq' | 'dkv';
@@ -188,6 +188,7 @@ function deltas(
 
 /** What holds for every kernel: operands and scratch that bindings hold, indices of 32 bits. */
 function refusal(problem: AttentionProblem, w: AttentionWalk, caps: Caps): string | null {
+  if (w.score !== 'dot' || w.alibi || w.kept !== w.Tk) return 'no shader knows this score yet';
   const over = overBinding([...problem.inputs, ...problem.outputs], caps);
   if (over) return over;
   const scratch = [
@@ -207,11 +208,11 @@ function columnsOf(w: AttentionWalk, kernel: Kernel, rows: number): number {
 
 /** The variants of a tier. `turns` its loops take; `refuses` what else it cannot do. */
 function variantsOf(
-  tier: Pick<GpuVariant<AttentionAttrs>, 'name' | 'prefers'>,
+  tier: Pick<GpuVariant<SomeAttentionAttrs>, 'name' | 'prefers'>,
   tierOf: TierOf,
   turns: (w: AttentionWalk, kernel: Kernel, tier: Tier) => number,
   refuses: (w: AttentionWalk, half: boolean, caps: Caps) => string | null,
-): [forward: GpuVariant<AttentionAttrs>, backward: GpuVariant<AttentionAttrs>] {
+): [forward: GpuVariant<SomeAttentionAttrs>, backward: GpuVariant<SomeAttentionAttrs>] {
   const admits = (problem: AttentionProblem, w: AttentionWalk, kernels: readonly Kernel[], caps: Caps) => {
     const half = isHalf(problem);
     const why = refusal(problem, w, caps) ?? refuses(w, half, caps);
@@ -316,10 +317,10 @@ const [nobarrier, nobarrierBackward] = variantsOf(
 );
 
 /** Of attention and packed_attention. */
-export const attentionVariants: readonly GpuVariant<AttentionAttrs>[] = [shared, nobarrier];
+export const attentionVariants: readonly GpuVariant<SomeAttentionAttrs>[] = [shared, nobarrier];
 
 /** Of their gradients. */
-export const attentionBackwardVariants: readonly GpuVariant<AttentionAttrs>[] = [
+export const attentionBackwardVariants: readonly GpuVariant<SomeAttentionAttrs>[] = [
   sharedBackward,
   nobarrierBackward,
 ];

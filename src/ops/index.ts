@@ -5,6 +5,7 @@ export * from './adamw.js';
 export * from './arange.js';
 export * from './attention.backward.js';
 export * from './attention.js';
+export * from './attention.scored.js';
 export * from './binary.js';
 export * from './cast.js';
 export * from './concat.js';
