@@ -37,6 +37,9 @@ function eachQuery(
 ): void {
   const { B, Tq, Tk, kept, Hq, Hkv, D, P, scale, alibi } = sizes;
   const side = sizes.sides ?? { batch: 0, keys: 0 };
+  const [sb, sh, si, sj] = sizes.mask?.strides ?? [0, 0, 0, 0];
+  const x = new Float64Array(P);
+  const beside = new Float64Array(3);
   for (let b = 0; b < B; b++)
     for (let h = 0; h < Hq; h++)
       for (let i = 0; i < Tq; i++) {
@@ -47,31 +50,27 @@ function eachQuery(
           stat: (b * Hq + h) * Tq + i,
           side: b * side.batch + (i * Hq + h) * 2,
         };
+        if (sides) beside.set([sides[query.side]!, sides[query.side + 1]!]);
+        const maskAt = (i: number, j: number) => mask![b * sb + h * sh + i * si + j * sj]!;
         const keys: Seen[] = [];
         const [from, to] = visibleKeys(sizes, i);
         for (let j = from; j < to; j++) {
+          if (sizes.mask?.kind === 'bool' && maskAt(i, j) === 0) continue;
           const head = Math.floor(h / (Hq / Hkv));
-          const key = {
-            row: ((b * kept + j) * Hkv + head) * D,
-            side: b * side.batch + side.keys + j * Hkv + head,
-          };
-          const x = Array.from({ length: P }, (_, p) => {
+          const key = ((b * kept + j) * Hkv + head) * D;
+          const keySide = b * side.batch + side.keys + j * Hkv + head;
+          for (let p = 0; p < P; p++) {
             let sum = 0;
-            for (let d = 0; d < D; d++) sum += q[query.vectors + p * D + d]! * k[key.row + d]!;
-            return sum;
-          });
-          const beside = sides ? [sides[query.side]!, sides[query.side + 1]!, sides[key.side]!] : [];
-          const sloped = scoreOf(sizes.score, scale, x, beside);
-          let { score } = sloped;
-          if (alibi) score -= alibiSlope(h, Hq) * Math.abs(i + Tk - Tq - j);
-          if (sizes.mask) {
-            const [sb, sh, si, sj] = sizes.mask.strides;
-            const value = mask![b * sb + h * sh + i * si + j * sj]!;
-            if (sizes.mask.kind === 'float32') score += value;
-            else if (value === 0) continue;
+            for (let d = 0; d < D; d++) sum += q[query.vectors + p * D + d]! * k[key + d]!;
+            x[p] = sum;
           }
-          if (score === Number.NEGATIVE_INFINITY) continue;
-          keys.push({ ...key, ...sloped, score });
+          if (sides) beside[2] = sides[keySide]!;
+          const { score, byProducts, bySides } = scoreOf(sizes.score, scale, x, beside);
+          let shown = score;
+          if (alibi) shown -= alibiSlope(h, Hq) * Math.abs(i + Tk - Tq - j);
+          if (sizes.mask?.kind === 'float32') shown += maskAt(i, j);
+          if (shown !== Number.NEGATIVE_INFINITY)
+            keys.push({ row: key, side: keySide, score: shown, byProducts, bySides });
         }
         visit(query, keys);
       }
@@ -121,16 +120,16 @@ export function attentionBackwardReference(
       for (let d = 0; d < D; d++) dp += dy![row + d]! * v![key.row + d]!;
       const ds = p * (dp - delta);
       for (let d = 0; d < D; d++) dv[key.row + d]! += p * dy![row + d]!;
-      key.products.forEach((slope, n) => {
+      key.byProducts.forEach((slope, n) => {
         for (let d = 0; d < D; d++) {
           dq[vectors + n * D + d]! += ds * slope * k![key.row + d]!;
           dk[key.row + d]! += ds * slope * q![vectors + n * D + d]!;
         }
       });
       if (!sides) continue;
-      dsides[side]! += ds * key.sides[0];
-      dsides[side + 1]! += ds * key.sides[1];
-      dsides[key.side]! += ds * key.sides[2];
+      dsides[side]! += ds * key.bySides[0];
+      dsides[side + 1]! += ds * key.bySides[1];
+      dsides[key.side]! += ds * key.bySides[2];
     }
   });
   return [dq, dk, dv, dsides];

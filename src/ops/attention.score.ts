@@ -39,35 +39,35 @@ export const alibiSlope = (h: number, H: number): number => 2 ** ((-8 * (h + 1))
 /** A score, and its derivatives by the products and by the sides of the query and of the key. */
 export interface Sloped {
   score: number;
-  products: readonly number[];
-  sides: readonly [query0: number, query1: number, key: number];
+  byProducts: readonly number[];
+  bySides: readonly [query0: number, query1: number, key: number];
 }
 
 const none = [0, 0, 0] as const;
 
 /** Of a pair: its products, and the query's two sides and the key's one. */
-export function scoreOf(kind: Score, scale: number, x: readonly number[], sides: readonly number[]): Sloped {
+export function scoreOf(kind: Score, scale: number, x: ArrayLike<number>, sides: ArrayLike<number>): Sloped {
   const x1 = x[0]!;
   switch (kind) {
     case 'dot':
-      return { score: scale * x1, products: [scale], sides: none };
+      return { score: scale * x1, byProducts: [scale], bySides: none };
     case 'born': {
       const square = x1 * x1 + BORN_EPSILON;
-      return { score: scale * Math.log(square), products: [(scale * 2 * x1) / square], sides: none };
+      return { score: scale * Math.log(square), byProducts: [(scale * 2 * x1) / square], bySides: none };
     }
     case 'gram': {
-      const [A, c, n] = sides as [number, number, number];
+      const [A, c, n] = [sides[0]!, sides[1]!, sides[2]!];
       const x2 = x[1]!;
       const t = x1 * x1 + x2 * x2 - A * n;
       const flows = t > 0 ? 0 : 1;
       return {
         score: Math.min(0, t) + c * x1,
-        products: [2 * x1 * flows + c, 2 * x2 * flows],
-        sides: [-n * flows, x1, -A * flows],
+        byProducts: [2 * x1 * flows + c, 2 * x2 * flows],
+        bySides: [-n * flows, x1, -A * flows],
       };
     }
     case 'hyperbolic': {
-      const [r, beta, s] = sides as [number, number, number];
+      const [r, beta, s] = [sides[0]!, sides[1]!, sides[2]!];
       const apart = Math.max(0, 1 - x1);
       const half = Math.sinh((r - s) / 2);
       const g = half * half + (Math.sinh(r) * Math.sinh(s) * apart) / 2 + HYPERBOLIC_DELTA;
@@ -76,8 +76,8 @@ export function scoreOf(kind: Score, scale: number, x: readonly number[], sides:
       const turn = Math.sinh(r - s) / 2;
       return {
         score: -beta * d,
-        products: [apart > 0 ? (-slope * Math.sinh(r) * Math.sinh(s)) / 2 : 0],
-        sides: [
+        byProducts: [apart > 0 ? (-slope * Math.sinh(r) * Math.sinh(s)) / 2 : 0],
+        bySides: [
           slope * (turn + (Math.cosh(r) * Math.sinh(s) * apart) / 2),
           -d,
           slope * ((Math.sinh(r) * Math.cosh(s) * apart) / 2 - turn),
