@@ -1,7 +1,8 @@
 /** GPT in all its kinds: it learns, writes, and refuses what does not fit. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkpoint, manualSeed, noGrad, scope, sum } from '../src/index.js';
-import { GPT, type GPTConfig, init, Parameter } from '../src/nn/index.js';
+import { GPT, type GPTConfig } from '../src/model/index.js';
+import { init, Parameter } from '../src/nn/index.js';
 import { AdamW } from '../src/optim/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
@@ -32,10 +33,17 @@ const ids = (batch: number, length: number, step = 3) =>
 describe('GPT', () => {
   const kinds: Partial<GPTConfig>[] = [
     {},
-    { norm: 'rms', mlp: 'swiglu', positions: 'rope', bias: false, kvHeads: 2, tied: false },
-    { positions: 'sinusoidal', mlp: 'gelu_tanh', qkNorm: true },
+    {
+      norm: 'rms',
+      mlp: 'swiglu',
+      positions: 'rope',
+      bias: false,
+      attention: { kind: 'flash', kvHeads: 2 },
+      tied: false,
+    },
+    { positions: 'sinusoidal', mlp: 'gelu_tanh', attention: { kind: 'flash', qkNorm: true } },
     { positions: 'none', mlp: 'relu', dropout: 0.2, hidden: 24 },
-    { mlp: 'silu', kvHeads: 1, tied: false },
+    { mlp: 'silu', attention: { kind: 'mha' }, tied: false },
   ];
 
   it.each(kinds)('learns: %o', async (kind) => {
