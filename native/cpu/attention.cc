@@ -89,7 +89,7 @@ Kernel make_forward(Attrs& attrs) {
   const AttentionProblem p(attrs);
   const AttentionRows q = rows(attrs), k = rows(attrs), v = rows(attrs), o = rows(attrs);
   const int64_t lse = attrs.i(), entropy = attrs.i();
-  const AttentionLoops loops = attention_forward(p);
+  const AttentionLoops loops = p.sides.operand < 0 ? attention_forward(p) : scored_attention_forward(p);
   const Cut cut(p, p.rows(), kAttentionQueries);
   const size_t floats = loops.scratch(p, p.Tk);
   if (p.B * p.rows() == 0) return [](const Operands&) {};
@@ -110,7 +110,7 @@ Kernel make_backward(Attrs& attrs) {
   const AttentionRows q = rows(attrs), k = rows(attrs), v = rows(attrs), o = rows(attrs), dy = rows(attrs);
   const AttentionRows dq = rows(attrs), dk = rows(attrs), dv = rows(attrs);
   const int64_t lse = attrs.i(), dsides = attrs.i();
-  const AttentionLoops loops = attention_backward(p);
+  const AttentionLoops loops = p.sides.operand < 0 ? attention_backward(p) : scored_attention_backward(p);
   const Cut cut(p, p.Tk, loops.keys);
   size_t floats = 0;
   for (int64_t part = 0; part < cut.parts; part++)
@@ -130,7 +130,7 @@ Kernel make_backward(Attrs& attrs) {
     call.lse = stat(args, lse);
     if (cut.parts > 1)
       call.partial =
-          workspace(Workspace::partial, static_cast<size_t>(cut.parts * query_rows * padded_head(p.D)));
+          workspace(Workspace::partial, static_cast<size_t>(cut.parts * query_rows * p.partial_row()));
     run_tasks(call, loops, cut, floats);
     if (cut.parts > 1)
       parallel_for(query_rows, 256, [&](int64_t first, int64_t last) { join(call, cut.parts, first, last); });
@@ -160,7 +160,9 @@ AttentionProblem::AttentionProblem(Attrs& attrs)
   for (int64_t& stride : mask_strides) stride = attrs.i();
   for (int64_t* field : {&sides.operand, &sides.batch, &sides.keys}) *field = attrs.i();
   group = Hq / Hkv;
-  if (score != Score::dot || alibi) throw Error("ATTN_INTERNAL", "attention has no kernel for this score");
+  const bool sided = score == Score::gram || score == Score::hyperbolic;
+  if (score > Score::hyperbolic || sided != (sides.operand >= 0))
+    throw Error("ATTN_INTERNAL", "attention has no kernel for this score");
 }
 
 }  // namespace attn::cpu

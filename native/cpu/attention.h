@@ -41,6 +41,9 @@ struct AttentionProblem {
   explicit AttentionProblem(Attrs&);           // the order in which src/ops/attention.common.ts packs them
   int64_t group;                               // query heads to a head of keys
   int64_t rows() const { return Tq * group; }  // of queries, to a head of keys
+  int64_t vectors() const { return score == Score::gram ? 2 : 1; }  // of a query
+  // A part's share of dq and of its sides: fp32 rows so long.
+  int64_t partial_row() const;
 };
 
 // One call's addresses: those of the first element, offsets applied.
@@ -59,7 +62,9 @@ struct AttentionCall {
   // Of the gradient alone.
   AttentionOperand dy, dq, dk, dv;
   float* dsides;
-  float* partial;  // null: dq is written where it belongs; else fp32 [key part][B][Hkv][rows][padded D]
+  // null: dq and its sides are written where they belong; else fp32 [key part][B][Hkv][rows][partial_row()],
+  // a row being kVectors of padded D, then the sides.
+  float* partial;
 };
 
 // A task: a head of keys, and of it some tiles of queries (forward) or of keys (backward).
@@ -69,6 +74,9 @@ struct AttentionTask {
 
 inline constexpr int64_t kAttentionQueries = 64;  // rows of a tile of queries
 inline constexpr int64_t padded_head(int64_t D) { return (D + 15) / 16 * 16; }
+inline int64_t AttentionProblem::partial_row() const {
+  return vectors() * padded_head(D) + (sides.operand < 0 ? 0 : 16);
+}
 
 struct AttentionLoops {
   int64_t keys;                                              // in a tile
@@ -77,7 +85,10 @@ struct AttentionLoops {
 };
 AttentionLoops attention_forward(const AttentionProblem&);
 AttentionLoops attention_backward(const AttentionProblem&);
-// dq of the parts of keys together, rows [first, last) of all B Hkv rows of queries.
+// Where the score has sides; compiled apart.
+AttentionLoops scored_attention_forward(const AttentionProblem&);
+AttentionLoops scored_attention_backward(const AttentionProblem&);
+// dq and its sides of the parts of keys together, rows [first, last) of all B Hkv rows of queries.
 using AttentionJoin = void (*)(const AttentionCall&, int64_t parts, int64_t first, int64_t last);
 AttentionJoin attention_join(DType);
 
