@@ -118,9 +118,10 @@ SimplicialCut::SimplicialCut(const SimplicialProblem& p) : rows(p.rows()) {
   const int64_t tiles = (rows + kSimplicialRows - 1) / kSimplicialRows;
   step = std::max<int64_t>(1, (tiles + wanted - 1) / wanted) * kSimplicialRows;
   parts = (rows + step - 1) / step;
-  share_floats = 0;
-  for (int64_t part = 0; part < parts; part++)
-    share_floats = std::max(share_floats, SimplicialShare(p, first(part), first(part + 1)).floats);
+  for (int64_t part = 0; part < parts; part++) {
+    shares.emplace_back(p, first(part), first(part + 1));
+    share_floats = std::max(share_floats, shares.back().floats);
+  }
 }
 
 }  // namespace attn::cpu

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "kernel.h"
 
@@ -22,7 +23,7 @@ struct SimplicialProblem {
   bool causal, masked, entropy;
   int64_t group;  // query heads to a head of keys
 
-  explicit SimplicialProblem(Attrs&);  // the order in which src/ops/simplicial.ts packs them
+  explicit SimplicialProblem(Attrs&);          // the order in which src/ops/simplicial.ts packs them
   int64_t rows() const { return Tq * group; }  // of queries, to a head of keys
 
   struct Span {
@@ -84,7 +85,8 @@ struct SimplicialShare {
 // The rows of a head in parts, the same for any team.
 struct SimplicialCut {
   int64_t rows, parts, step;
-  int64_t share_floats;  // of the largest part
+  std::vector<SimplicialShare> shares;  // of the parts
+  int64_t share_floats = 0;             // of the largest
   explicit SimplicialCut(const SimplicialProblem&);
   int64_t first(int64_t part) const { return std::min(rows, part * step); }
 };

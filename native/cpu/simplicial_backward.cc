@@ -31,28 +31,26 @@ void write_key(const SimplicialCall& call, const SimplicialCut& cut, int64_t hea
   const SimplicialProblem& p = *call.p;
   const int64_t words = p.score_width(), width = p.value_width(), N = lanes();
   const int64_t to = ((head / p.Hkv * p.Tk + j) * p.Hkv + head % p.Hkv) * p.D;
-  alignas(64) float sums[4][256];
-  for (auto& sum : sums) std::fill_n(sum, 256, 0.0f);
-  for (int64_t part = 0; part < cut.parts; part++) {
-    const SimplicialShare share(p, cut.first(part), cut.first(part + 1));
-    const float* const at = shares + part * cut.share_floats;
-    const auto add = [&](Reach span, int64_t begin, int64_t row, float* sum) HWY_ATTR {
-      if (j < span.begin || j >= span.end) return;
-      const float* const from = at + begin + (j - span.begin) * row;
+  const auto sum = [&](bool second, int64_t SimplicialShare::*begin, int64_t row, float* out) HWY_ATTR {
+    std::fill_n(out, row, 0.0f);
+    for (int64_t part = 0; part < cut.parts; part++) {
+      const SimplicialShare& share = cut.shares[static_cast<size_t>(part)];
+      const Reach span = second ? share.second : share.first;
+      if (j < span.begin || j >= span.end) continue;
+      const float* const from = shares + part * cut.share_floats + share.*begin + (j - span.begin) * row;
       for (int64_t l = 0; l < row; l += N)
-        hn::Store(hn::Add(hn::Load(d, sum + l), hn::LoadU(d, from + l)), d, sum + l);
-    };
-    add(share.first, share.dk, words, sums[0]);
-    add(share.first, share.dv, width, sums[1]);
-    add(share.second, share.dk2, words, sums[2]);
-    add(share.second, share.dv2, width, sums[3]);
-  }
-  unpack_score_row(p, sums[0], kLn2, static_cast<T*>(call.dk) + to);
-  unpack_score_row(p, sums[2], kLn2, static_cast<T*>(call.dk2) + to);
-  for (int64_t l = 0; l < p.D; l++) {
-    static_cast<T*>(call.dv)[to + l] = from_f32<T>(sums[1][l]);
-    static_cast<T*>(call.dv2)[to + l] = from_f32<T>(sums[3][l]);
-  }
+        hn::Store(hn::Add(hn::Load(d, out + l), hn::LoadU(d, from + l)), d, out + l);
+    }
+  };
+  alignas(64) float row[256] = {};
+  sum(false, &SimplicialShare::dk, words, row);
+  unpack_score_row(p, row, kLn2, static_cast<T*>(call.dk) + to);
+  sum(true, &SimplicialShare::dk2, words, row);
+  unpack_score_row(p, row, kLn2, static_cast<T*>(call.dk2) + to);
+  sum(false, &SimplicialShare::dv, width, row);
+  narrow_row(row, p.D, 1, static_cast<T*>(call.dv) + to);
+  sum(true, &SimplicialShare::dv2, width, row);
+  narrow_row(row, p.D, 1, static_cast<T*>(call.dv2) + to);
 }
 
 template <class T>
@@ -100,9 +98,8 @@ struct SimplicialBackward {
     Bump bump(memory);
     const Scratch x(p, task.first, task.last, bump);
     const int64_t head = task.b * p.Hkv + task.kv_head;
-    const SimplicialShare share(p, task.first, task.last);
-    float* const to =
-        call.shares ? call.shares + (head * cut.parts + task.part) * cut.share_floats : x.share;
+    const SimplicialShare& share = cut.shares[static_cast<size_t>(task.part)];
+    float* const to = call.shares ? call.shares + (head * cut.parts + task.part) * cut.share_floats : x.share;
     std::fill(to, to + share.floats, 0.0f);
     x.first.template pack<T>(p, task, call.k, call.v);
     x.second.template pack<T>(p, task, call.k2, call.v2);
@@ -191,8 +188,8 @@ struct SimplicialBackward {
       const Start start{j == tile.keys.begin ? Start::zero : Start::add};
       product<FloatDot>({x.dp, 1, kColumns}, {k, words}, n, x.da, words, columns.count, words / N, start);
       product<FloatDot>({x.s, 1, kColumns}, {v, width}, n, x.r, width, columns.count, width / N, start);
-      product<FloatDot>({x.dp, kColumns, 1}, {x.a, words}, columns.count, to + share.dk + at * words, words, n,
-                        words / N, {Start::add});
+      product<FloatDot>({x.dp, kColumns, 1}, {x.a, words}, columns.count, to + share.dk + at * words, words,
+                        n, words / N, {Start::add});
       product<FloatDot>({x.s, kColumns, 1}, {x.b, width}, columns.count, to + share.dv + at * width, width, n,
                         width / N, {Start::add});
     }

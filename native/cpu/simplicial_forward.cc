@@ -1,8 +1,8 @@
 // Simplicial attention forward. Of a tile of four queries and sixteen offsets in k2's window, the products
-// a = q ∘ k2 are 64 columns; against a tile of keys their scores are S = K A, one matrix product, and with the
-// weights P of each column R = Pᵀ V is another. A column carries its own running maximum and sum over the keys
-// (Dao, arXiv:2307.08691); then the columns of a row are put together: o += Σ R ∘ v2. In base 2: q comes with
-// scale log2 e.
+// a = q ∘ k2 are 64 columns; against a tile of keys their scores are S = K A, one matrix product, and with
+// the weights P of each column R = Pᵀ V is another. A column carries its own running maximum and sum over the
+// keys (Dao, arXiv:2307.08691); then the columns of a row are put together: o += Σ R ∘ v2. In base 2: q comes
+// with scale log2 e.
 #include <algorithm>
 #include <limits>
 
@@ -24,7 +24,7 @@ struct SimplicialForward {
   struct Scratch {
     PackedKeys first, second;
     float *q, *a, *across, *s, *r, *o;
-    float *m, *l, *e, *alpha;     // of the columns; alpha is the weight of each in its row at the end
+    float *m, *l, *e, *alpha;  // of the columns; alpha is the weight of each in its row at the end
     float *row_m, *row_l, *row_e;
     Scratch(const SimplicialProblem& p, int64_t from, int64_t to, Bump& bump)
         : first(p, p.reach_of_rows(from, to, p.w1), bump), second(p, p.reach_of_rows(from, to, p.w2), bump) {
@@ -101,12 +101,13 @@ struct SimplicialForward {
     for (int64_t j = tile.keys.begin; j < tile.keys.end; j += kTileKeys) {
       const Span keys{j, std::min(j + kTileKeys, tile.keys.end)};
       const int64_t at = j - x.first.span.begin;
-      product<FloatDot>({x.first.k + at * words, words, 1}, {x.across, kColumns}, p.score_depth(), x.s, kColumns,
-                        keys.size(), used / N, {Start::zero});
+      product<FloatDot>({x.first.k + at * words, words, 1}, {x.across, kColumns}, p.score_depth(), x.s,
+                        kColumns, keys.size(), used / N, {Start::zero});
       const Seen seen(tile, columns, call.mask, keys);
       for (int64_t lane = 0; lane < used; lane += N) weigh<kEntropy>(seen, keys.size(), lane, x);
       product<FloatDot>({x.s, 1, kColumns}, {x.first.v + at * width, width}, keys.size(), x.r, width,
-                        columns.count, width / N, {j == tile.keys.begin ? Start::zero : Start::scale, x.alpha});
+                        columns.count, width / N,
+                        {j == tile.keys.begin ? Start::zero : Start::scale, x.alpha});
     }
   }
 
@@ -191,21 +192,14 @@ struct SimplicialForward {
 
   // o = O / l, lse = m + log l, entropy = log l - e / l; a row that saw nothing gives 0, -inf, 0.
   static void finish(const SimplicialCall& call, const SimplicialTile& tile, const Scratch& x) {
-    const F32 d;
     const SimplicialProblem& p = tile.p;
-    const int64_t N = lanes();
     for (int64_t r = 0; r < tile.rows; r++) {
       const float l = x.row_l[r];
       const bool none = l == 0;
       const float inverse = none ? 0 : 1 / l, log_l = none ? 0 : std::log(l);
       call.lse[tile.stat(r)] = none ? -kInfinity : x.row_m[r] * kLn2 + log_l;
       if (call.entropy) call.entropy[tile.stat(r)] = none ? 0 : log_l - x.row_e[r] * inverse * kLn2;
-      T* const to = static_cast<T*>(call.o) + tile.at(r);
-      const float* const from = x.o + r * p.value_width();
-      int64_t c = 0;
-      for (; c + N <= p.D; c += N) store(hn::Mul(hn::Load(d, from + c), hn::Set(d, inverse)), to + c);
-      if (c < p.D)
-        store_n(hn::Mul(hn::Load(d, from + c), hn::Set(d, inverse)), to + c, static_cast<size_t>(p.D - c));
+      narrow_row(x.o + r * p.value_width(), p.D, inverse, static_cast<T*>(call.o) + tile.at(r));
     }
   }
 };

@@ -27,21 +27,23 @@ void pack_score_row(const SimplicialProblem& p, const T* from, float factor, flo
   std::fill(to + 3 * n, to + p.score_width(), 0.0f);
 }
 
+template <class T>
+HWY_INLINE void narrow_row(const float* from, int64_t D, float factor, T* to) {
+  const F32 d;
+  const int64_t N = lanes();
+  int64_t l = 0;
+  for (; l + N <= D; l += N) store(hn::Mul(hn::LoadU(d, from + l), hn::Set(d, factor)), to + l);
+  if (l < D) store_n(hn::Mul(hn::LoadU(d, from + l), hn::Set(d, factor)), to + l, static_cast<size_t>(D - l));
+}
+
 // The way back: gradients of channels that take no part in the score are 0.
 template <class T>
 void unpack_score_row(const SimplicialProblem& p, const float* from, float factor, T* to) {
-  const F32 d;
-  const int64_t N = lanes(), n = p.D / 3;
-  if (p.score == SimplicialScore::determinant) {
-    for (int64_t c = 0; c < 3; c++)
-      for (int64_t m = 0; m < n; m++) to[3 * m + c] = from_f32<T>(from[c * n + m] * factor);
-    for (int64_t l = 3 * n; l < p.D; l++) to[l] = from_f32<T>(0.0f);
-    return;
-  }
-  int64_t l = 0;
-  for (; l + N <= p.D; l += N) store(hn::Mul(hn::LoadU(d, from + l), hn::Set(d, factor)), to + l);
-  if (l < p.D)
-    store_n(hn::Mul(hn::LoadU(d, from + l), hn::Set(d, factor)), to + l, static_cast<size_t>(p.D - l));
+  if (p.score == SimplicialScore::trilinear) return narrow_row(from, p.D, factor, to);
+  const int64_t n = p.D / 3;
+  for (int64_t c = 0; c < 3; c++)
+    for (int64_t m = 0; m < n; m++) to[3 * m + c] = from_f32<T>(from[c * n + m] * factor);
+  for (int64_t l = 3 * n; l < p.D; l++) to[l] = from_f32<T>(0.0f);
 }
 
 // Σ_l c_l k_l is the score of a, b and k: c = a ∘ b, or b x a in each chunk, since det[a, k, b] = k (b x a).
@@ -83,7 +85,8 @@ struct PackedKeys {
         k(bump.take(reach.size() * p.score_width())),
         v(bump.take(reach.size() * p.value_width())) {}
   template <class T>
-  void pack(const SimplicialProblem& p, const SimplicialTask& task, const void* from_k, const void* from_v) const {
+  void pack(const SimplicialProblem& p, const SimplicialTask& task, const void* from_k,
+            const void* from_v) const {
     for (int64_t j = span.begin; j < span.end; j++) {
       const int64_t at = ((task.b * p.Tk + j) * p.Hkv + task.kv_head) * p.D;
       pack_score_row(p, static_cast<const T*>(from_k) + at, 1, k + (j - span.begin) * p.score_width());
@@ -96,10 +99,10 @@ struct PackedKeys {
 struct SimplicialTile {
   const SimplicialProblem& p;
   int64_t b, kv_head, first, rows;
-  Reach keys;                // seen by any of the rows
-  int64_t base[kRows];       // the first key of k2's window, which may lie before all keys
-  Reach own[kRows];          // keys of k that each row sees
-  int64_t offsets, from, to; // of k2's window; of these, those at which there is a key for any of the rows
+  Reach keys;                 // seen by any of the rows
+  int64_t base[kRows];        // the first key of k2's window, which may lie before all keys
+  Reach own[kRows];           // keys of k that each row sees
+  int64_t offsets, from, to;  // of k2's window; of these, those at which there is a key for any of the rows
 
   SimplicialTile(const SimplicialProblem& problem, const SimplicialTask& task, int64_t at)
       : p(problem),

@@ -41,8 +41,7 @@ function eachQuery(
           const [from, to] = reach(s, w, i);
           const rows: number[] = [];
           for (let j = from; j < to; j++)
-            if (mask?.[b * Tk + j] !== 0)
-              rows.push(((b * Tk + j) * Hkv + Math.floor(h / (Hq / Hkv))) * D);
+            if (mask?.[b * Tk + j] !== 0) rows.push(((b * Tk + j) * Hkv + Math.floor(h / (Hq / Hkv))) * D);
           return rows;
         };
         const [first, second] = [seen(s.w1), seen(s.w2)];
@@ -127,7 +126,12 @@ export function simplicialBackwardReference(
       // da · (k2 × q) = q · (da × k2) = k2 · (q × da)
       add(dq, row.q, combined(s.score, key2, da), 1);
       add(dk2, y, combined(s.score, da, query), 1);
-      add(dv2, y, weighed.map((x, d) => x * g[d]!), 1);
+      add(
+        dv2,
+        y,
+        weighed.map((x, d) => x * g[d]!),
+        1,
+      );
     });
   });
   return [dq, dk, dv, dk2, dv2];

@@ -30,7 +30,12 @@ const forwardSizes = sizesAt(0, 1);
 const backwardSizes = sizesAt(1, 2);
 
 /** Attributes of the CPU kernels: native/cpu/simplicial.cc reads them in this order. */
-function cpu(kernel: string, problem: Problem<SimplicialAttrs>, s: ReturnType<typeof forwardSizes>, mask: number) {
+function cpu(
+  kernel: string,
+  problem: Problem<SimplicialAttrs>,
+  s: ReturnType<typeof forwardSizes>,
+  mask: number,
+) {
   return {
     kernel,
     attrs: [
@@ -88,7 +93,13 @@ function sampleOf({ B = 1, T, Tk = T, Hq = 1, Hkv = Hq, D, attrs, mask, heavy }:
     [B, T, Hq, D],
     [B, Tk, Hkv, D],
   ];
-  return { query, key, stat: [B, Hq, T], rest: mask ? [[B, Tk]] : [], more: { attrs, ...(heavy && { heavy }) } };
+  return {
+    query,
+    key,
+    stat: [B, Hq, T],
+    rest: mask ? [[B, Tk]] : [],
+    more: { attrs, ...(heavy && { heavy }) },
+  };
 }
 const forward = (c: Case): Sample<SimplicialAttrs> => {
   const { query, key, rest, more } = sampleOf(c);
@@ -168,7 +179,17 @@ const backward = (c: Case): Sample<SimplicialAttrs> => {
  * dk2; dv_j = Σ_ik P dy_i ∘ v2_k and likewise dv2.
  */
 export const simplicialAttentionBackward = defineOp<
-  [dy: Tensor, q: Tensor, k: Tensor, v: Tensor, k2: Tensor, v2: Tensor, o: Tensor, lse: Tensor, mask?: Tensor],
+  [
+    dy: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k2: Tensor,
+    v2: Tensor,
+    o: Tensor,
+    lse: Tensor,
+    mask?: Tensor,
+  ],
   [dq: Tensor, dk: Tensor, dv: Tensor, dk2: Tensor, dv2: Tensor]
 >()<SimplicialAttrs>({
   name: 'simplicial_attention_backward',
