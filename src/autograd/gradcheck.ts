@@ -143,7 +143,10 @@ class Interpreter {
   }
 
   #call(op: Op, operands: readonly Operand[], attrs: object | undefined): Tensor[] {
-    const like = operands.find((o): o is Tensor => o instanceof Tensor);
+    const tensor = (o: Operand): o is Tensor => o instanceof Tensor;
+    // The dtype of a number beside tensors is theirs, not that of a condition.
+    const like =
+      operands.find((o, i): o is Tensor => tensor(o) && !inputSpec(op, i).dtype) ?? operands.find(tensor);
     const tensors = operands.map((o, i) =>
       o instanceof Tensor
         ? o

@@ -39,3 +39,4 @@ export * from './swiglu.js';
 export * from './triangle.js';
 export * from './unary.js';
 export * from './where.js';
+export * from './write-rows.js';
