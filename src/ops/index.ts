@@ -33,6 +33,7 @@ export * from './random.js';
 export * from './reduce.js';
 export * from './rope.js';
 export * from './sgd.js';
+export * from './simplicial.js';
 export * from './slice.js';
 export * from './softmax.backward.js';
 export * from './softmax.js';
