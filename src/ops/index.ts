@@ -19,6 +19,8 @@ export * from './gather.js';
 export * from './grad-norm.js';
 export * from './linalg.js';
 export * from './linear.js';
+export * from './linear-attention.backward.js';
+export * from './linear-attention.js';
 export * from './linear-backward.js';
 export * from './matmul.js';
 export * from './muon.js';
