@@ -21,6 +21,8 @@ export * from './grad-norm.js';
 export * from './holo-attention.js';
 export * from './linalg.js';
 export * from './linear.js';
+export * from './linear-attention.backward.js';
+export * from './linear-attention.js';
 export * from './linear-backward.js';
 export * from './matmul.js';
 export * from './muon.js';
