@@ -24,7 +24,7 @@ export class MultiHeadAttention extends Attention<typeof options> {
   readonly out: Linear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(mha, config);
+    super(mhaKind, config);
     const { dim, heads, headDim, bias } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
     this.out = new Linear(heads * headDim, dim, {
@@ -56,7 +56,7 @@ export class MultiHeadAttention extends Attention<typeof options> {
   }
 }
 
-export const mha: AttentionKind<typeof options> = defineAttention({
+export const mhaKind: AttentionKind<typeof options> = defineAttention({
   kind: 'mha',
   name: 'MultiHeadAttention',
   doc: 'softmax with its T × T matrix: the baseline',
