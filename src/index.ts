@@ -25,6 +25,7 @@ export {
 } from './attention/registry.js';
 export * from './autograd/index.js';
 export * as holographic from './geometry/hrr.js';
+export { type TtSvdOptions, ttFull, ttMatrix, ttMatrixSvd, ttSvd } from './geometry/tensor-train.js';
 export * from './model/index.js';
 export * from './nn/index.js';
 export { attentionStats } from './ops/attention.stats.js';

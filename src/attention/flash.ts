@@ -58,7 +58,12 @@ export const flashKind: AttentionKind<typeof options> = defineAttention({
   options,
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
-  samples: [{ kvHeads: 1, qkNorm: true }, { window: 3 }, { causal: false }, { bias: false, headDim: 6 }],
+  samples: [
+    { kvHeads: 1, qkNorm: true },
+    { window: 3, alibi: true },
+    { causal: false },
+    { bias: false, headDim: 6 },
+  ],
   parameters: ({ dim, heads, kvHeads, headDim, bias, qkNorm }) =>
     Heads.parameters({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }) +
     heads * headDim * dim +

@@ -20,11 +20,15 @@ export const keyCache = (
  */
 export function attendPacked(
   qkv: Tensor,
-  { heads, kvHeads, window }: Pick<CommonConfig, 'heads' | 'kvHeads' | 'window'>,
+  { heads, kvHeads, window, alibi }: Pick<CommonConfig, 'heads' | 'kvHeads' | 'window' | 'alibi'>,
   { causal, mask, cache }: Pick<Context, 'causal' | 'mask' | 'cache'>,
 ): Tensor {
-  if (!(cache instanceof RowCache)) return packedAttention(qkv, mask, { heads, kvHeads, causal, window });
-  const keys = heads + kvHeads;
-  cache.append({ k: headsOf(qkv, heads, keys), v: headsOf(qkv, keys, keys + kvHeads) });
-  return attention(headsOf(qkv, 0, heads), cache.rows('k'), cache.rows('v'), mask, { causal, window });
+  const order = { causal, window, alibi };
+  if (!(cache instanceof RowCache)) return packedAttention(qkv, mask, { heads, kvHeads, ...order });
+  const all = heads + kvHeads;
+  const { k, v } = (cache as KeyCache).append({
+    k: headsOf(qkv, heads, all),
+    v: headsOf(qkv, all, all + kvHeads),
+  });
+  return attention(headsOf(qkv, 0, heads), k, v, mask, { ...order, keys: cache.length });
 }
