@@ -22,6 +22,7 @@ import {
   small,
   tell,
 } from './attention.common.js';
+import { attentionBackwardVariants, attentionVariants } from './attention.gpu.js';
 import { attentionBackwardReference, attentionReference } from './attention.reference.js';
 import { type Case, fullCase, sampleOf, scoredCases } from './attention.samples.js';
 import { sidedScores, vectorsOf } from './attention.score.js';
@@ -87,7 +88,7 @@ export const scoredAttention = defineOp<
       attrs: packCpu(problem, w, [w.q, w.k, w.v, w.o], [w.lse, w.entropy ?? -1]),
     };
   },
-  gpu: [],
+  gpu: attentionVariants,
   cost: (problem) => costOf(problem, walkForward(problem), 'forward'),
   backward({ grads: [dy], needs, inputs: [q, k, v, sides, mask], outputs: [o, lse], problem, attrs, F }) {
     const masked = problem.inputs.length > 4;
@@ -155,7 +156,7 @@ export const scoredAttentionBackward = defineOp<
       attrs: packCpu(problem, w, [w.q, w.k, w.v, w.o, w.dy, w.dq, w.dk, w.dv], [w.lse, w.dsides!.operand]),
     };
   },
-  gpu: [],
+  gpu: attentionBackwardVariants,
   cost: (problem) => costOf(problem, walkBackward(problem), 'backward'),
   tolerance: 5e-5,
   samples: scoredCases.filter((c) => !c.kept).map(backward),
