@@ -194,8 +194,10 @@ struct Backward {
                        kQueries, some.size(), r.size() / N, {Start::zero});
         product<Dot>(to_v, {x.g_across + r.begin, kQueries}, depth, x.dp + corner, kQueries, some.size(),
                      r.size() / N, {Start::zero});
-        const auto pull = whole && !bias.any ? gradients<true> : gradients<false>;
-        pull(tile, j, some, r, whole, bias, all.fields.from(at), x.dk_side + at * N, x);
+        if (whole && !bias.any)
+          gradients<true>(tile, j, some, r, whole, bias, all.fields.from(at), x.dk_side + at * N, x);
+        else
+          gradients<false>(tile, j, some, r, whole, bias, all.fields.from(at), x.dk_side + at * N, x);
         const int64_t word = k * kQueries / kPer + r.begin / kPer;
         product<Dot>({x.p_left + word, kQueries / kPer, 1}, {x.g_right + r.begin / kPer * width, width},
                      r.size() / kPer, x.dv + (at + k) * width, width, some.size(), width / N, {Start::add});
@@ -289,8 +291,8 @@ struct Backward {
   // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a
   // key. Sides get theirs on the way: `key_sides` are those of the tile's first key on.
   template <bool kPlain>
-  static void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole, const Bias& bias,
-                        KeyFields fields, float* key_sides, const Scratch& x) {
+  static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole,
+                                   const Bias& bias, KeyFields fields, float* key_sides, const Scratch& x) {
     const F32 d;
     const int64_t N = lanes();
     // Stores might change what lies in memory.
