@@ -24,6 +24,7 @@ export {
   createAttention,
 } from './attention/registry.js';
 export * from './autograd/index.js';
+export * as holographic from './geometry/hrr.js';
 export * from './model/index.js';
 export * from './nn/index.js';
 export { attentionStats } from './ops/attention.stats.js';

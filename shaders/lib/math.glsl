@@ -99,23 +99,6 @@ float tanh_safe(float x) {
   return x < 0.0 ? -t : t;
 }
 
-// Of |x| <= 88, without a branch, as kernels want it that unroll; NaN goes on. Below 1 its series, since the difference of
-// exponentials would lose what they have in common.
-float sinh_between(float x) {
-  const float a = abs(x), z = x * x, t = exp_between(min(a, 88.0)), far = sign(x) * (0.5 * t - 0.5 / t);
-  const float near = x + x * z * (0.1666666716337204 + z * (0.00833333283662796 + z * (0.00019841270113829523 + z * 2.7557318844628753e-6)));
-  return a > 1.0 ? far : near;
-}
-
-// asinh s = ln(s + root), root = sqrt(1 + s^2), of s >= 0, likewise; where that is near 0, 2 atanh(s / (1 + root)).
-float asinh_positive(float s) {
-  const float root = sqrt(1.0 + s * s), near = s / (1.0 + root);
-  float e;
-  const float m = mantissa(s + root, e), far = (m - 1.0) / (m + 1.0);
-  const bool is_far = s > 0.35;
-  return log_of(is_far ? e : 0.0, is_far ? far : near);
-}
-
 float sigmoid_safe(float x) {
   if (is_nan(x)) return x;
   if (x < -104.0) return 0.0;  // as IEEE's 1 / (1 + inf), which drivers need not give
@@ -134,6 +117,37 @@ float erf_safe(float x) {
   const float l = 0.0003537023440003395 + b * (1.127040147781372 + b * (0.6382255554199219 + b * (0.10303746908903122 + b * (-0.02180536650121212 + b * (0.0029396195895969868 - b * 0.0001855752634583041)))));
   const float y = 1.0 - exp_safe(-l);
   return x < 0.0 ? -y : y;
+}
+
+// sinh x of |x| <= 88, without a branch, as kernels want it that unroll; NaN goes on. Below 1 Taylor's series, since the
+// difference of exponentials would lose what they have in common.
+float sinh_between(float x) {
+  const float a = abs(x), z = x * x, t = exp_between(min(a, 88.0)), far = sign(x) * (0.5 * t - 0.5 / t);
+  const float near = x + x * z * (0.16666666666666667 + z * (0.008333333333333333 + z * (1.9841269841269841e-4 + z * (2.7557319223985893e-6 + z * 2.505210838544172e-8))));
+  return a > 1.0 ? far : near;
+}
+// Farther out in two halves, where e^a leaves float32 before its half.
+float sinh_safe(float x) {
+  const float a = abs(x);
+  if (!(a > 88.0)) return sinh_between(x);
+  const float t = exp_safe(0.5 * a), y = (0.5 * t) * t;
+  return x < 0.0 ? -y : y;
+}
+
+// asinh s = ln(s + root), root = sqrt(1 + s^2), of s from 0 to 1e18, likewise; near 0, where the logarithm would lose
+// digits, 2 atanh(s / (1 + root)).
+float asinh_between(float s) {
+  const float root = sqrt(1.0 + s * s), near = s / (1.0 + root);
+  float e;
+  const float m = mantissa(s + root, e), far = (m - 1.0) / (m + 1.0);
+  const bool is_far = s > 0.35;
+  return log_of(is_far ? e : 0.0, is_far ? far : near);
+}
+// Far out ln a + ln 2.
+float asinh_safe(float x) {
+  if (is_nan(x)) return x;
+  const float a = abs(x), y = a > 1e6 ? log_safe(a) + 0.69314718056 : asinh_between(a);
+  return uintBitsToFloat(floatBitsToUint(y) | (floatBitsToUint(x) & 0x80000000u));
 }
 
 // C's pow, its special cases included.

@@ -111,8 +111,11 @@ export interface Context {
   /** bool [batch, length]: which tokens of x are no padding. */
   keep: Tensor | undefined;
   cache: AttentionCache | undefined;
-  /** x [batch, length, heads, channels] turned by the places of its tokens; as it is without a rope. */
-  rotate(x: Tensor, heads?: number): Tensor;
+  /**
+   * x [batch, tokens, heads, channels] turned by the places of its tokens, those of the call from `from` on (default 0);
+   * as it is without a rope.
+   */
+  rotate(x: Tensor, heads?: number, from?: number): Tensor;
 }
 
 /** A layer x [batch, length, dim] → [batch, length, dim]. A kind is a subclass and a call of `defineAttention`. */
@@ -139,11 +142,14 @@ export abstract class Attention<O extends Options = Options> extends Module {
   /** @param x [batch, length, dim] */
   forward(x: Tensor, call: AttentionCall = {}): Tensor {
     const context = this.#context(x, call);
-    return scope(() => {
-      const o = this.attend(x, context);
-      const h = o.rank === 3 ? o : o.reshape([context.batch, context.length, o.shape[2]! * o.shape[3]!]);
-      return residualOf(this, this.out, h, call.residual);
-    });
+    return scope(() => this.layer(x, context, call.residual));
+  }
+
+  /** The whole layer: what the heads see, projected back. A kind may run it piece by piece. */
+  protected layer(x: Tensor, context: Context, residual?: Tensor): Tensor {
+    const o = this.attend(x, context);
+    const h = o.rank === 3 ? o : o.reshape([context.batch, context.length, o.shape[2]! * o.shape[3]!]);
+    return residualOf(this, this.out, h, residual);
   }
 
   /** An empty memory for decoding `batch` sequences. */
@@ -183,7 +189,15 @@ export abstract class Attention<O extends Options = Options> extends Module {
       causal,
       cache,
       ...masksOf(kind, mask, { batch, length, keys: offset + length, heads: config.heads }),
-      rotate: (t, heads) => (turned ? turned.apply(t, { offset, positions, heads }) : t),
+      rotate: (t, heads, from = 0) =>
+        turned
+          ? turned.apply(t, {
+              offset: offset + from,
+              positions:
+                positions && (t.shape[1] === length ? positions : placesOf(positions, from, t.shape[1]!)),
+              heads,
+            })
+          : t,
     };
   }
 
@@ -222,6 +236,12 @@ export abstract class Attention<O extends Options = Options> extends Module {
       });
     return rope;
   }
+}
+
+/** Those of `length` tokens, of places [all] or [batch, all]. */
+function placesOf(positions: Tensor, from: number, length: number): Tensor {
+  const batch = positions.shape.slice(0, -1);
+  return slice(positions, { starts: [...batch.map(() => 0), from], ends: [...batch, from + length] });
 }
 
 /** The masks of a call in both forms that kinds read. */
