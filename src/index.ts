@@ -3,7 +3,29 @@ import './ops/methods.js';
 import { calibrate } from './ops/calibration.js';
 import { type MemoryReport, runtime, setCalibrator } from './runtime/runtime.js';
 
+export {
+  Attention,
+  type AttentionCall,
+  type AttentionInits,
+  type AttentionKind,
+  type Complexity,
+  type Context,
+  defineAttention,
+  type Supports,
+} from './attention/attention.js';
+export { AttentionCache, RowCache, StateCache } from './attention/cache.js';
+export type { Config, ConfigInput } from './attention/config.js';
+export * from './attention/index.js';
+export { Rotary, type RotaryCall, type RotaryOptions } from './attention/positions.js';
+export {
+  type AnyAttentionConfig,
+  attentionKind,
+  attentionKinds,
+  createAttention,
+} from './attention/registry.js';
 export * from './autograd/index.js';
+export * as holographic from './geometry/hrr.js';
+export * from './model/index.js';
 export * from './nn/index.js';
 export { attentionStats } from './ops/attention.stats.js';
 export { calibrate } from './ops/calibration.js';

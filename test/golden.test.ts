@@ -5,7 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { autocast, scope } from '../src/index.js';
-import { GPT, type GPTConfig, type Parameter, parametersByRole } from '../src/nn/index.js';
+import { GPT, type GPTConfig } from '../src/model/index.js';
+import { type Parameter, parametersByRole } from '../src/nn/index.js';
 import { AdamW, Muon, type Optimizer, schedule } from '../src/optim/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { sizeOf } from '../src/tensor/shape.js';

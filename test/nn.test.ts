@@ -1,10 +1,9 @@
 /** Modules: names, modes, state dicts; layers against their formulas. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { autocast, manualSeed, scope, sum } from '../src/index.js';
+import { autocast, FlashAttention, GPT, manualSeed, scope, sum } from '../src/index.js';
 import {
   Dropout,
   Embedding,
-  GPT,
   init,
   LayerNorm,
   Linear,
@@ -13,7 +12,6 @@ import {
   Parameter,
   parametersByRole,
   RMSNorm,
-  SelfAttention,
   sinusoids,
 } from '../src/nn/index.js';
 import { AdamW } from '../src/optim/index.js';
@@ -273,10 +271,10 @@ describe('layers', () => {
     await refuses(() => new LayerNorm(4, { eps: -1 }), 'ATTN_ARGUMENT');
     await refuses(() => new RMSNorm(0), 'ATTN_ARGUMENT');
     await refuses(() => new MLP(4, { kind: 'other' as never }), 'ATTN_ARGUMENT');
-    await refuses(() => new SelfAttention(6, 4), 'ATTN_ARGUMENT');
-    await refuses(() => new SelfAttention(8, 4, { kvHeads: 3 }), 'ATTN_ARGUMENT');
+    await refuses(() => new FlashAttention({ dim: 6, heads: 4 }), 'ATTN_ARGUMENT');
+    await refuses(() => new FlashAttention({ dim: 8, heads: 4, kvHeads: 3 }), 'ATTN_ARGUMENT');
     await refuses(() => new Embedding(0, 4), 'ATTN_ARGUMENT');
-    const attention = new SelfAttention(8, 2);
+    const attention = new FlashAttention({ dim: 8, heads: 2 });
     await refuses(() => attention.forward(tensor(values(8), [1, 8])), 'ATTN_SHAPE');
   });
 

@@ -1,6 +1,6 @@
 /** What bench:memory repeats: blocks like those of a training step, without a model, and the training of a small GPT. */
 
-import { GPT } from '../../src/nn/index.js';
+import { GPT } from '../../src/model/index.js';
 import { add, gelu, matmul, mul, softmax, sub, sum } from '../../src/ops/index.js';
 import { AdamW } from '../../src/optim/index.js';
 import { type Runtime, useRuntime } from '../../src/runtime/runtime.js';

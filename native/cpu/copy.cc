@@ -1,4 +1,5 @@
-// Kernels that move elements without looking at them: strided views (permute, slice), concat, pad.
+// Kernels that move elements without looking at them: strided views (permute, slice), concat, pad, rows into
+// a cache.
 #include <hwy/cache_control.h>
 
 #include <algorithm>
@@ -195,9 +196,20 @@ Kernel make_pad(Attrs& attrs) {
   };
 }
 
+// write_rows_step {batch, capacity, rows, at, bytes of a row}: rows of x into the target, which is out[0].
+Kernel make_write_rows(Attrs& attrs) {
+  const int64_t batch = attrs.i(), capacity = attrs.i(), rows = attrs.i(), at = attrs.i(), row = attrs.i();
+  return [=](const Operands& args) {
+    if (batch * rows * row == 0) return;
+    copy_rows(static_cast<char*>(args.out[0]) + at * row, capacity * row,
+              static_cast<const char*>(args.in[1]), rows * row, batch, rows * row);
+  };
+}
+
 ATTN_CPU_KERNEL(strided, make_strided);
 ATTN_CPU_KERNEL(concat, make_concat);
 ATTN_CPU_KERNEL(pad, make_pad);
+ATTN_CPU_KERNEL(write_rows_step, make_write_rows);
 
 }  // namespace
 }  // namespace attn::cpu

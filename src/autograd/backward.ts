@@ -46,20 +46,29 @@ export function backward(root: Tensor, gradient?: Tensor, options: BackwardOptio
     pausing(() =>
       scope(() => {
         const first = gradient ?? tensor(encode(dtype, [1]), shape, { dtype });
-        flow(edge, first, options.retainGraph ?? false);
+        flow([[edge, first]], options.retainGraph ?? false);
       }),
     ),
   );
 }
 
+/** The same from several tensors at once, each with its gradient; those that depend on no leaf are passed over. */
+export function backwardFrom(roots: readonly Tensor[], gradients: readonly (Tensor | undefined)[]): void {
+  const starts = roots.flatMap((root, i) => {
+    const edge = edgeOf(root);
+    return edge && gradients[i] ? [[edge, gradients[i]] as const] : [];
+  });
+  if (starts.length > 0) onRuntime(roots[0]!.runtime, () => pausing(() => scope(() => flow(starts, false))));
+}
+
 /** Shares of the gradient by node and output, as they come in. */
 type Shares = Map<GraphNode, (Held | undefined)[]>;
 
-function flow(root: GraphEdge, gradient: Tensor, retain: boolean): void {
+function flow(roots: readonly (readonly [GraphEdge, Tensor])[], retain: boolean): void {
   const shares: Shares = new Map();
-  give(shares, root, new Held(gradient));
   try {
-    for (const node of ordered(root.node)) {
+    for (const [root, gradient] of roots) gain(shares, root, gradient);
+    for (const node of ordered(roots.map(([root]) => root.node))) {
       const mine = shares.get(node);
       if (!mine) continue; // on no path from the root that carries a gradient
       shares.delete(node);
@@ -82,10 +91,10 @@ function reach(leaf: Leaf, share: Held): void {
   scope(() => leaf.accumulate(share.tensor(), shared));
 }
 
-/** Everything the root depends on, latest first. */
-function ordered(root: GraphNode): GraphNode[] {
-  const seen = new Set([root]);
-  const open = [root];
+/** Everything the roots depend on, latest first. */
+function ordered(roots: readonly GraphNode[]): GraphNode[] {
+  const seen = new Set(roots);
+  const open = [...seen];
   for (let node = open.pop(); node; node = open.pop())
     for (const edge of node.edges)
       if (edge && !seen.has(edge.node)) {
@@ -119,12 +128,16 @@ function pass(node: GraphNode, mine: readonly (Held | undefined)[], shares: Shar
     node.edges.forEach((edge, i) => {
       const grad = grads[i];
       if (!edge || !grad) return;
-      const before = shares.get(edge.node)?.[edge.output];
-      const total = before && !known[i] ? sum(before.tensor(), grad) : grad;
-      give(shares, edge, new Held(total));
-      before?.release();
+      gain(shares, edge, grad as Tensor, known[i] !== undefined);
     });
   });
+}
+
+/** Adds to an edge's share; `whole` says that what it had is in there already. */
+function gain(shares: Shares, edge: GraphEdge, grad: Tensor, whole = false): void {
+  const before = shares.get(edge.node)?.[edge.output];
+  give(shares, edge, new Held(before && !whole ? sum(before.tensor(), grad) : grad));
+  before?.release();
 }
 
 function give(shares: Shares, edge: GraphEdge, share: Held): void {

@@ -4,25 +4,22 @@
  */
 import { ArgumentError } from '../runtime/errors.js';
 import { isFloat } from '../tensor/dtype.js';
-import { type Draws, drawing, rewound } from '../tensor/generator.js';
 import { scope } from '../tensor/scope.js';
 import { describe } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { backward } from './backward.js';
 import { GraphEdge, GraphNode, Held, holdEdge } from './graph.js';
-import { leafOf, setRequiresGrad } from './leaf.js';
-import { type Modes, modes, noGrad, recording, resuming, within } from './modes.js';
+import { recording } from './modes.js';
+import { differentiateAgain, type Replay, unrecorded } from './replay.js';
 
 class CheckpointNode extends GraphNode {
   readonly name = 'checkpoint';
   readonly edges: readonly (GraphEdge | undefined)[];
   #saved: Held[];
-  readonly #modes: Modes = modes();
 
   constructor(
-    readonly fn: (...inputs: Tensor[]) => Tensor,
+    readonly fn: (...inputs: Tensor[]) => readonly Tensor[],
     inputs: readonly Tensor[],
-    readonly random: Draws,
+    readonly replay: Replay,
   ) {
     super();
     this.edges = inputs.map(holdEdge);
@@ -30,21 +27,13 @@ class CheckpointNode extends GraphNode {
   }
 
   differentiate(grads: readonly (Tensor | undefined)[]): (Tensor | null)[] {
-    const leaves = this.#saved.map((held, i) => {
-      const leaf = held.unchanged(this.name);
-      if (this.edges[i]) setRequiresGrad(leaf, true);
-      return leaf;
-    });
-    rewound(this.random, () =>
-      resuming(() =>
-        within({ ...this.#modes, grad: true, casts: this.#modes.autocast && new Map() }, this.name, () => {
-          // Parameters that fn closes over get their share here, the inputs below.
-          const y = this.fn(...leaves);
-          if (y.edge) backward(y, grads[0]); // none of what it is made of may require a gradient
-        }),
-      ),
+    return differentiateAgain(
+      this.replay,
+      this.fn,
+      this.#saved.map((held) => held.unchanged(this.name)),
+      this.edges.map((edge) => edge !== undefined),
+      grads,
     );
-    return leaves.map((leaf) => leafOf(leaf)?.grad?.detach() ?? null);
   }
 
   free(): void {
@@ -54,11 +43,14 @@ class CheckpointNode extends GraphNode {
 }
 
 /**
- * fn(...inputs), a tensor, keeping only the inputs: what fn computes in between is computed again during backward().
- * fn must give the same result both times; dropout does, for generators are wound back. It may close over parameters, not
- * over other tensors that require a gradient.
+ * fn(...inputs), a tensor or a list of them, keeping only the inputs: what fn computes in between is computed again
+ * during backward(). fn must give the same result both times; dropout does, for generators are wound back. It may close
+ * over parameters, not over other tensors that require a gradient.
  */
-export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+export function checkpoint<R extends Tensor | readonly Tensor[]>(
+  fn: (...inputs: Tensor[]) => R,
+  ...inputs: Tensor[]
+): R {
   const op = 'checkpoint';
   if (typeof fn !== 'function')
     throw new ArgumentError(`expected a function but got ${describe(fn)}`, { op, hint: 'checkpoint(fn, x)' });
@@ -67,20 +59,25 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
     if (!(input instanceof Tensor))
       throw new ArgumentError(`input ${i} is ${describe(input)}`, { op, hint: 'fn may close over the rest' });
   });
-  const [result, random] = drawing(() =>
-    noGrad(() =>
-      scope(() => {
-        const y: unknown = fn(...inputs);
-        if (!(y instanceof Tensor) || !isFloat(y.dtype))
-          throw new ArgumentError(`the function returned ${describe(y)}`, {
-            op,
-            hint: 'it returns one tensor of floats; async functions have no place here',
-          });
-        return y.detach(); // it may be an input, whose place in the graph is its own
-      }),
-    ),
-  );
+  let alone = true;
+  const listed = (...leaves: Tensor[]): readonly Tensor[] => {
+    const made: unknown = fn(...leaves);
+    alone = !Array.isArray(made);
+    const list = alone ? [made] : (made as unknown[]);
+    for (const y of list)
+      if (!(y instanceof Tensor) || !isFloat(y.dtype))
+        throw new ArgumentError(`the function returned ${describe(y)}`, {
+          op,
+          hint: 'it returns a tensor of floats, or a list of them; async functions have no place here',
+        });
+    return list as Tensor[];
+  };
+  // What fn returns may be an input, whose place in the graph is its own.
+  const [results, replay] = unrecorded(op, () => scope(() => listed(...inputs).map((y) => y.detach())));
   // Recorded whether or not an input requires a gradient: fn may close over parameters that do.
-  result.edge = new GraphEdge(new CheckpointNode(fn, inputs, random), 0);
-  return result;
+  const node = new CheckpointNode(listed, inputs, replay);
+  results.forEach((y, i) => {
+    y.edge = new GraphEdge(node, i);
+  });
+  return (alone ? results[0] : results) as R;
 }

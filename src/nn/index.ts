@@ -1,9 +1,6 @@
 /** Modules: what networks are made of. */
-export { SelfAttention, type SelfAttentionCall, type SelfAttentionOptions } from './attention.js';
 export { Dropout } from './dropout.js';
 export { Embedding, sinusoids } from './embedding.js';
-export type { GenerateOptions } from './generate.js';
-export { Block, type ForwardOptions, GPT, type GPTConfig, type LossOptions } from './gpt.js';
 export * as init from './init.js';
 export { Linear, type LinearCall, type LinearOptions, MLP, type MLPOptions } from './linear.js';
 export { Module, parametersByRole } from './module.js';

@@ -122,10 +122,15 @@ export class MLP extends Module {
   }
 }
 
+/** What projects back: a Linear, or a module in its place. */
+export interface Projection {
+  forward(x: Tensor, call?: LinearCall): Tensor;
+}
+
 /** The end of a branch: projected back and added to the stream, after dropout where there is some. */
 export function residualOf(
   { training, dropout }: { training: boolean; dropout: number },
-  out: Linear,
+  out: Projection,
   h: Tensor,
   residual: Tensor | undefined,
 ): Tensor {

@@ -1,26 +1,30 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
-import { add, crossEntropy, ropeTable, slice } from '../ops/index.js';
+import type { Attention, AttentionCall } from '../attention/attention.js';
+import type { AttentionCache } from '../attention/cache.js';
+import { Rotary } from '../attention/positions.js';
+import { type AnyAttentionConfig, createAttention } from '../attention/registry.js';
+import { checkProbability, checkSizes, checkTensor } from '../nn/check.js';
+import { dropoutOf } from '../nn/dropout.js';
+import { Embedding, sinusoids } from '../nn/embedding.js';
+import { type Init, normal, residual, zeros } from '../nn/init.js';
+import { Linear, MLP, productDType, project } from '../nn/linear.js';
+import { Module } from '../nn/module.js';
+import { LayerNorm, RMSNorm } from '../nn/norm.js';
+import { add, crossEntropy, slice } from '../ops/index.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { keep, scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { SelfAttention, type SelfAttentionCall } from './attention.js';
-import { checkProbability, checkSizes, checkTensor } from './check.js';
-import { dropoutOf } from './dropout.js';
-import { Embedding, sinusoids } from './embedding.js';
 import { type GenerateOptions, generate } from './generate.js';
-import { type Init, normal, residual, zeros } from './init.js';
-import { Linear, MLP, productDType, project } from './linear.js';
-import { Module } from './module.js';
-import { LayerNorm, RMSNorm } from './norm.js';
 
 export interface GPTConfig {
   vocab: number;
   layers: number;
   dim: number;
+  /** Query heads. */
   heads: number;
-  /** Heads of keys and values. Default: heads. */
-  kvHeads?: number;
+  /** The kind of attention and its options: `{ kind: 'flash', kvHeads: 2 }`. Default flash. */
+  attention?: LayerAttention;
   /** The longest sequence. */
   length: number;
   /** Default 'gelu', exact. */
@@ -39,9 +43,12 @@ export interface GPTConfig {
   dropout?: number;
   /** Biases of products and layer norms. Default true. */
   bias?: boolean;
-  /** RMSNorm of queries and keys. Default false. */
-  qkNorm?: boolean;
 }
+
+/** What a model says of its attention layers; dim, heads, biases and dropout are its own. */
+export type LayerAttention = Omit<AnyAttentionConfig, 'dim' | 'heads' | 'bias' | 'dropout'> & {
+  kind: string;
+};
 
 export interface LossOptions extends ForwardOptions {
   labelSmoothing?: number;
@@ -52,26 +59,54 @@ export interface LossOptions extends ForwardOptions {
 export interface ForwardOptions {
   /** Tokens that may be seen: bool [batch, length]; false for padding. */
   mask?: Tensor;
+  /** The tokens before: see `newCache`. */
+  cache?: ModelCache;
+}
+
+/** What a model remembers while it decodes: a cache for each layer. */
+export class ModelCache {
+  constructor(readonly layers: readonly AttentionCache[]) {}
+
+  /** Tokens seen so far. */
+  get length(): number {
+    return this.layers[0]?.length ?? 0;
+  }
+
+  get bytes(): number {
+    return this.layers.reduce((n, cache) => n + cache.bytes, 0);
+  }
+
+  reset(): void {
+    for (const cache of this.layers) cache.reset();
+  }
+
+  dispose(): void {
+    for (const cache of this.layers) cache.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
 
 /** x + attention(norm(x)), then x + mlp(norm(x)). */
 export class Block extends Module {
   readonly norm1: LayerNorm | RMSNorm;
-  readonly attention: SelfAttention;
+  readonly attention: Attention;
   readonly norm2: LayerNorm | RMSNorm;
   readonly mlp: MLP;
 
   constructor(config: Pick<GPTConfig, 'layers' | 'dim' | 'heads'> & Partial<GPTConfig>) {
     super();
-    const { layers, dim, heads, kvHeads, mlp, hidden, dropout, bias, qkNorm } = config;
+    const { layers, dim, heads, attention = { kind: 'flash' }, mlp, hidden, dropout, bias } = config;
     const inits = { init: normal(0.02), outInit: residual(layers), biasInit: zeros };
     this.norm1 = normOf(config);
-    this.attention = new SelfAttention(dim, heads, { kvHeads, dropout, bias, qkNorm, ...inits });
+    this.attention = createAttention({ ...attention, dim, heads, bias, dropout }, inits);
     this.norm2 = normOf(config);
     this.mlp = new MLP(dim, { kind: mlp, hidden, dropout, bias, ...inits });
   }
 
-  forward(x: Tensor, call: Omit<SelfAttentionCall, 'residual'> = {}): Tensor {
+  forward(x: Tensor, call: Omit<AttentionCall, 'residual'> = {}): Tensor {
     const outDtype = productDType();
     return scope(() => {
       const y = this.attention.forward(this.norm1.forward(x, { outDtype }), { ...call, residual: x });
@@ -91,14 +126,16 @@ export class GPT extends Module {
   readonly norm: LayerNorm | RMSNorm;
   /** Null where it is the table of tokens. */
   readonly head: Linear | null;
-  /** What positions add or rotate by, where that is fixed. */
+  /** What turns queries and keys. Null: nothing does, as with other positions or after DroPE (arXiv:2512.12167). */
+  rope: Rotary | null = null;
+  /** What sinusoidal positions add. */
   readonly #table: Tensor | undefined;
 
   constructor(config: GPTConfig) {
     super();
     check(config);
     this.config = { ...config };
-    const { vocab, layers, dim, heads, length, positions = 'learned', tied = true, theta = 10000 } = config;
+    const { vocab, layers, dim, length, positions = 'learned', tied = true, theta = 10000 } = config;
     const init: Init = normal(0.02);
     this.tokens = new Embedding(vocab, dim, { init });
     this.positions = positions === 'learned' ? new Embedding(length, dim, { init }) : null;
@@ -106,31 +143,56 @@ export class GPT extends Module {
     this.norm = normOf(config);
     this.head = tied ? null : new Linear(dim, vocab, { bias: false, init, role: 'table' });
     if (positions === 'sinusoidal') this.#table = keep(sinusoids(length, dim));
-    if (positions === 'rope') this.#table = keep(ropeTable({ length, dim: dim / heads, theta }));
+    if (positions === 'rope')
+      this.rope = new Rotary({ dim: this.blocks[0]!.attention.rotaryDim, theta, length });
   }
 
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */
-  forward(ids: Tensor, { mask }: ForwardOptions = {}): Tensor {
+  forward(ids: Tensor, { mask, cache }: ForwardOptions = {}): Tensor {
     const { config } = this;
+    const before = cache?.length ?? 0;
     checkTensor('GPT', 'ids', ids);
-    if (ids.rank !== 2 || ids.dtype !== 'int32' || ids.shape[1]! > config.length)
-      throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}`, {
+    if (ids.rank !== 2 || ids.dtype !== 'int32' || before + ids.shape[1]! > config.length)
+      throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}${before ? ` after ${before}` : ''}`, {
         op: 'GPT',
-        hint: `int32 [batch, length], length up to ${config.length}`,
+        hint: `int32 [batch, length], length up to ${config.length - before}`,
       });
-    return scope(() => this.#logits(ids, mask));
+    if (cache && cache.layers.length !== config.layers)
+      throw new ArgumentError(
+        `the cache is of ${cache.layers.length} layers, the model of ${config.layers}`,
+        {
+          op: 'GPT',
+          hint: 'newCache() of this model makes one',
+        },
+      );
+    return scope(() => this.#logits(ids, mask, cache));
+  }
+
+  /** Whether every layer can be decoded token by token. */
+  get decodes(): boolean {
+    return this.blocks.every(
+      ({ attention: { kind, config } }) => kind.complexity.cache !== null && config.causal,
+    );
+  }
+
+  /** An empty memory for decoding `batch` sequences: `forward(ids, { cache })` then computes only what is new. */
+  newCache(batch = 1): ModelCache {
+    return new ModelCache(this.blocks.map(({ attention }) => attention.newCache(batch)));
   }
 
   /** Layers run in scopes of their own: what no gradient reads ends with the layer, not with the step. */
-  #logits(ids: Tensor, mask: Tensor | undefined): Tensor {
-    const { config, positions: learned } = this;
+  #logits(ids: Tensor, mask: Tensor | undefined, cache: ModelCache | undefined): Tensor {
+    const { config, positions: learned, rope } = this;
     const length = ids.shape[1]!;
+    const from = cache?.length ?? 0;
     let x = this.tokens.forward(ids);
-    const added = learned?.weight ?? (config.positions === 'sinusoidal' ? this.#table! : undefined);
-    if (added) x = add(x, length < config.length ? slice(added, { ends: [length] }) : added);
+    const added = learned?.weight ?? this.#table;
+    if (added)
+      x = add(x, length < config.length ? slice(added, { starts: [from], ends: [from + length] }) : added);
     if (this.training && config.dropout) x = dropoutOf(x, config.dropout);
-    const rope = config.positions === 'rope' ? this.#table! : undefined;
-    for (const block of this.blocks) x = block.forward(x, { mask, rope });
+    this.blocks.forEach((block, i) => {
+      x = block.forward(x, { mask, rope, cache: cache?.layers[i] });
+    });
     const h = this.norm.forward(x, { outDtype: productDType() });
     return project(h, this.head?.weight ?? this.tokens.weight, null);
   }
@@ -148,6 +210,7 @@ export class GPT extends Module {
   override dispose(): void {
     super.dispose();
     this.#table?.dispose();
+    this.rope?.dispose();
   }
 }
 

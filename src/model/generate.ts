@@ -1,14 +1,15 @@
 /** Sampling from a model's logits, token by token. */
 import { noGrad } from '../autograd/modes.js';
+import { checkTensor } from '../nn/check.js';
+import type { Module } from '../nn/module.js';
 import { slice } from '../ops/index.js';
 import { philox } from '../ops/philox.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { decode } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
-import { checkTensor } from './check.js';
-import type { Module } from './module.js';
 
 export interface GenerateOptions {
   /** How many to add. */
@@ -21,9 +22,22 @@ export interface GenerateOptions {
   seed?: number;
 }
 
-type Model = Module & { forward(ids: Tensor): Tensor };
+/** A model that can be decoded token by token says so, and makes a cache. */
+type Model = Module & {
+  readonly decodes?: boolean;
+  newCache?(batch: number): ModelCache;
+  forward(ids: Tensor, options?: { cache?: ModelCache }): Tensor;
+};
 
-/** `ids` [batch, T] and what follows: [batch, T + tokens]. The model sees the last `length` tokens at each turn. */
+interface ModelCache {
+  readonly length: number;
+  dispose(): void;
+}
+
+/**
+ * `ids` [batch, T] and what follows: [batch, T + tokens]. The model sees the last `length` tokens at each turn. While
+ * the text is no longer than that, and the model can be decoded, only new tokens are computed.
+ */
 export async function generate(
   model: Model,
   ids: Tensor,
@@ -48,19 +62,12 @@ export async function generate(
   ]);
   const modes = [...model.modules()].map((m) => [m, m.training] as const);
   model.eval();
+  const cache = model.decodes && batch > 0 && tokens > 1 ? model.newCache?.(batch) : undefined;
   try {
     for (let step = 0; step < tokens; step++) {
-      const logits = await noGrad(() =>
-        scope(async () => {
-          const seen = rows.map((row) => row.slice(-length));
-          const last = seen[0]?.length ?? 0;
-          const out = model.forward(
-            tensor(Int32Array.from(seen.flat()), [batch, last], { runtime: ids.runtime }),
-          );
-          const end = slice(out, { starts: [0, last - 1], ends: [batch, last] });
-          return decode(end.dtype, await end.data());
-        }),
-      );
+      const decoding = cache && rows[0]!.length <= length ? cache : undefined;
+      const fresh = rows.map((row) => row.slice(decoding ? decoding.length : -length));
+      const logits = await lastLogits(model, fresh, ids.runtime, decoding);
       const vocab = logits.length / Math.max(1, batch);
       rows.forEach((row, b) => {
         const words = philox([step, b, 0, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
@@ -68,10 +75,23 @@ export async function generate(
       });
     }
   } finally {
+    cache?.dispose();
     for (const [m, training] of modes) m.training = training;
   }
   return tensor(Int32Array.from(rows.flat()), [batch, ids.shape[1]! + tokens], { runtime: ids.runtime });
 }
+
+/** Logits after the last of the tokens, [batch, vocab]. */
+const lastLogits = (model: Model, rows: readonly number[][], runtime: Runtime, cache?: ModelCache) =>
+  noGrad(() =>
+    scope(async () => {
+      const length = rows[0]?.length ?? 0;
+      const ids = tensor(Int32Array.from(rows.flat()), [rows.length, length], { runtime });
+      const out = model.forward(ids, { cache });
+      const end = slice(out, { starts: [0, length - 1], ends: [rows.length, length] });
+      return decode(end.dtype, await end.data());
+    }),
+  );
 
 /** The token at u in [0, 1) of the distribution softmax(logits / temperature) over the topK greatest. */
 function draw(logits: Float64Array, u: number, temperature: number, topK: number): number {

@@ -1,0 +1,258 @@
+/**
+ * Holographic attention: a causal, content-mixing form of what Hrrformer set out to be. Values are bound to unit phasors
+ * of their keys and summed, with decay, into one complex number a frequency; queries unbind them (Plate 1995, in the
+ * frequency domain; redundant copies: Danihelka et al., "Associative LSTM", ICML 2016; decay as in gated linear attention,
+ * Yang et al., arXiv:2312.06635):
+ *
+ *   S_t = α_t S_{t-1} + P(k_t) v_t,  n_t = α_t² n_{t-1} + 1,  o_t = conj(P(q_t)) S_t / √n_t
+ *
+ * with P(z) = z / |z| and α = sigmoid(W x + b)^(1/16). Rotation by positions is binding with phasors e^{iθt}: what is read
+ * depends on distances alone. Each head reads about headDim / 2 items; copies raise that, for the noise of a reading falls
+ * as 1 / √redundancy.
+ */
+import { z } from 'zod';
+import { segmented } from '../autograd/segments.js';
+import { ones } from '../nn/init.js';
+import { Linear, project, residualOf } from '../nn/linear.js';
+import { Parameter } from '../nn/parameter.js';
+import {
+  add,
+  cast,
+  embedding,
+  fill,
+  gather,
+  holoAttention,
+  logSigmoid,
+  mul,
+  rmsNorm,
+  slice,
+} from '../ops/index.js';
+import { philox } from '../ops/philox.js';
+import { ArgumentError } from '../runtime/errors.js';
+import { keep } from '../tensor/scope.js';
+import { type Tensor, tensor } from '../tensor/tensor.js';
+import {
+  Attention,
+  type AttentionCall,
+  type AttentionInits,
+  type AttentionKind,
+  type Context,
+  defineAttention,
+} from './attention.js';
+import { StateCache } from './cache.js';
+import type { Config, ConfigInput } from './config.js';
+import { Heads } from './heads.js';
+
+const options = {
+  redundancy: z
+    .int()
+    .min(1)
+    .max(16)
+    .default(1)
+    .describe(
+      'copies of each binding under permuted keys, 1 to 16; the noise of a reading falls as their root',
+    ),
+  seed: z.int().min(0).default(0).describe('of the permutations'),
+  decay: z
+    .enum(['learned', 'none'])
+    .default('learned')
+    .describe("'learned': old tokens fade, at a rate that each token sets; 'none': they do not"),
+  gate: z.boolean().default(true).describe('what is read is gated by SiLU of a projection of x'),
+  segment: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      'above 0, training runs over so many tokens at a time, and computes each stretch again for its gradient',
+    ),
+};
+
+/** α = sigmoid(…)^(1 / TEMPERATURE). */
+const TEMPERATURE = 16;
+const EPS = 1e-6;
+
+/** Part of a call: the tokens from `from` to `to`. */
+type Reading = Pick<Context, 'rotate' | 'keep'>;
+
+export class HoloAttention extends Attention<typeof options> {
+  /** Queries, keys and values, each as real parts and then imaginary ones: [3 heads headDim, dim]. */
+  readonly qkv: Heads;
+  /** [heads headDim / 2, dim] */
+  readonly decay: Linear | null;
+  /** Of the RMSNorm of each head's reading. */
+  readonly norm: Parameter;
+  readonly gate: Linear | null;
+  readonly out: Linear;
+  /** Rows of qkv in the order of the copies' queries and keys, and of the values; null where there is one copy. */
+  readonly order: Tensor | null;
+
+  constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
+    super(holo, config);
+    const { dim, heads, headDim, bias, decay, gate, redundancy, seed } = this.config;
+    checkHeads(headDim);
+    const { init, outInit = init, biasInit } = inits;
+    const width = heads * headDim;
+    this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
+    this.decay =
+      decay === 'learned'
+        ? new Linear(dim, width / 2, { init, biasInit: () => memories(heads, headDim / 2) })
+        : null;
+    this.norm = new Parameter(ones([headDim]));
+    this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
+    this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
+    this.order = redundancy > 1 ? keep(tensor(copies(heads, headDim, redundancy, seed))) : null;
+  }
+
+  override forward(x: Tensor, call: AttentionCall = {}): Tensor {
+    const { headDim } = this.config;
+    const { rope } = call;
+    if (rope && (rope.interleaved || rope.dim < headDim))
+      throw new ArgumentError(
+        rope.interleaved ? 'the rope is interleaved' : `the rope turns ${rope.dim} channels of ${headDim}`,
+        {
+          op: 'HoloAttention',
+          hint: `a head's channels are real parts, then imaginary ones: new Rotary({ dim: ${headDim} })`,
+        },
+      );
+    return super.forward(x, call);
+  }
+
+  protected override layer(x: Tensor, context: Context, residual?: Tensor): Tensor {
+    const { segment } = this.config;
+    if (segment === 0 || context.length <= segment || context.cache) return super.layer(x, context, residual);
+    const y = segmented(
+      (part, from, [state]) => {
+        const [o, next] = this.#read(part, stretchOf(context, from, part.shape[1]!), state);
+        return [residualOf(this, this.out, o, undefined), next];
+      },
+      x,
+      segment,
+    );
+    return residual ? add(residual, y) : y;
+  }
+
+  protected attend(x: Tensor, context: Context): Tensor {
+    const { cache, length } = context;
+    const states = cache instanceof StateCache ? cache : undefined;
+    const [o, state] = this.#read(x, context, states?.get('state'));
+    states?.advance(length, { state });
+    return o;
+  }
+
+  protected makeCache(batch: number): StateCache<'state'> {
+    return new StateCache(batch);
+  }
+
+  /** What the heads read [batch, length, heads headDim], normed and gated, and the state after the last token. */
+  #read(x: Tensor, { rotate, keep: kept }: Reading, before: Tensor | undefined): [o: Tensor, state: Tensor] {
+    const { heads, headDim, redundancy } = this.config;
+    const [batch, length] = x.shape as [number, number];
+    const qkv = rotate(this.#bound(x), 2 * redundancy * heads);
+    const none = (dtype: 'float32' | 'bool') => fill({ shape: [0], dtype });
+    const decay = this.#decay(x)?.reshape([batch, length, heads, headDim / 2]);
+    const [o, state] = holoAttention(
+      qkv,
+      decay ?? none('float32'),
+      kept ?? none('bool'),
+      before ?? none('float32'),
+      {
+        heads,
+        copies: redundancy,
+      },
+    );
+    const normed = rmsNorm(o, this.norm, { eps: EPS }).reshape([batch, length, heads * headDim]);
+    return [this.gate ? mul(normed, this.gate.forward(x, { activation: 'silu' })) : normed, state];
+  }
+
+  /** Queries and keys of all copies, and values: [batch, length, (2 redundancy + 1) heads, headDim]. */
+  #bound(x: Tensor): Tensor {
+    const { weight, bias } = this.qkv;
+    if (!this.order) return this.qkv.heads(x);
+    // A copy's permuted keys are products with permuted rows.
+    const packed = project(x, embedding(weight, this.order), bias && gather(bias, this.order));
+    const { heads, headDim, redundancy } = this.config;
+    return packed.reshape([...x.shape.slice(0, 2), (2 * redundancy + 1) * heads, headDim]);
+  }
+
+  /** ln α, float32. */
+  #decay(x: Tensor): Tensor | undefined {
+    if (!this.decay) return undefined;
+    const logits = this.decay.forward(x);
+    const wide = logits.dtype === 'float32' ? logits : cast(logits, { dtype: 'float32' });
+    return mul(logSigmoid(wide), 1 / TEMPERATURE);
+  }
+}
+
+/** What a stretch of a call sees of it. */
+const stretchOf = ({ rotate, keep: kept, batch }: Context, from: number, length: number): Reading => ({
+  rotate: (t, heads) => rotate(t, heads, from),
+  keep: kept && slice(kept, { starts: [0, from], ends: [batch, from + length] }),
+});
+
+function checkHeads(headDim: number): void {
+  if (headDim % 2 !== 0)
+    throw new ArgumentError(`headDim is ${headDim}`, {
+      op: 'HoloAttention',
+      hint: 'a head holds real parts and as many imaginary ones: headDim is even',
+    });
+}
+
+/** Biases with which 1 / (1 - α) goes from 16 to 1024 tokens over the frequencies of each head, evenly in its logarithm. */
+function memories(heads: number, frequencies: number): Tensor {
+  const logit = (tokens: number) => -Math.log(Math.expm1(TEMPERATURE / tokens));
+  const of = (f: number) => logit(TEMPERATURE * 64 ** (f / Math.max(1, frequencies - 1)));
+  return tensor(Float32Array.from({ length: heads * frequencies }, (_, i) => of(i % frequencies)));
+}
+
+/** Rows of qkv: for each head and copy its queries', then its keys', in the copy's permutation; then the values'. */
+function copies(heads: number, headDim: number, redundancy: number, seed: number): Int32Array {
+  const F = headDim / 2;
+  const rows: number[] = [];
+  for (const part of [0, 1])
+    for (let h = 0; h < heads; h++)
+      for (let r = 0; r < redundancy; r++) {
+        const order = permutation(F, h * redundancy + r, seed, r === 0);
+        for (const half of [0, F]) for (const f of order) rows.push((part * heads + h) * headDim + half + f);
+      }
+  for (let i = 2 * heads * headDim; i < 3 * heads * headDim; i++) rows.push(i);
+  return Int32Array.from(rows);
+}
+
+/** A random order of 0 … n - 1 (Fisher and Yates), by the seed and a number of its own; the first copy has none. */
+function permutation(n: number, number: number, seed: number, identity: boolean): number[] {
+  const order = Array.from({ length: n }, (_, i) => i);
+  if (identity) return order;
+  for (let i = n - 1; i > 0; i--) {
+    const [word] = philox([i, number, 0, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
+    const j = Math.floor((word! / 2 ** 32) * (i + 1));
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order;
+}
+
+export const holo: AttentionKind<typeof options> = defineAttention({
+  kind: 'holo',
+  name: 'HoloAttention',
+  doc: 'values bound to phasors of keys in one decaying state; causal, mixes content',
+  source: 'Plate 1995; Danihelka et al. 2016, arXiv:1602.03032; Alam et al. 2023, arXiv:2305.19534',
+  options,
+  complexity: { time: 'T', memory: 'T', cache: '1' },
+  supports: { mask: 'keys', causal: 'always', window: false, alibi: false, rope: true, grouped: false },
+  samples: [
+    { redundancy: 3, decay: 'none' },
+    { gate: false, bias: false, headDim: 6 },
+  ],
+  parameters: ({ dim, heads, headDim, bias, decay, gate }: Config<typeof options>) => {
+    checkHeads(headDim);
+    const width = heads * headDim;
+    const biased = dim + (bias ? 1 : 0);
+    return (
+      3 * width * biased +
+      (decay === 'learned' ? (width / 2) * (dim + 1) : 0) +
+      headDim +
+      (gate ? width * biased : 0) +
+      dim * (width + (bias ? 1 : 0))
+    );
+  },
+  create: (config, inits) => new HoloAttention(config, inits),
+});

@@ -1,0 +1,7 @@
+/** Every kind of attention, one line a file. */
+export * from './flash.js';
+export * from './holo.js';
+export * from './hrr.js';
+export * from './mha.js';
+export * from './tpa.js';
+export * from './tt.js';
