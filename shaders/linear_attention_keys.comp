@@ -9,7 +9,7 @@ FLOATS(1, readonly, y)
 FLOATS(2, readonly, a)
 layout(std430, binding = 3) readonly buffer Pairs { float pairs[]; };
 FLOATS(4, readonly, states)
-layout(std430, binding = 5) writeonly buffer Out { uint words[]; } o;
+FLOATS(5, writeonly, o)
 
 void main() {
   if (GROUP_INDEX >= pc.count) return;

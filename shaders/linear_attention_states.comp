@@ -5,7 +5,7 @@
 #include "lib/linear_attention.glsl"
 FLOATS(0, readonly, x)
 FLOATS(1, readonly, y)
-layout(std430, binding = 2) writeonly buffer States { float states[]; };
+FLOATS(2, writeonly, states)
 
 void main() {
   if (GROUP_INDEX >= pc.count) return;
@@ -27,9 +27,13 @@ void main() {
     }
   }
   [[unroll]] for (uint c = 0; c < 4u; ++c)
-    [[unroll]] for (uint n = 0; n < 4u; ++n)
-      [[unroll]] for (uint e = 0; e < 4u; ++e) {
-        const uint d = j + 4u * n + e;
-        if (i + c < pc.dk && d < pc.dv) states[state_row(line, chunk, i + c) * pc.dv + d] = sum[c][n][e];
+    [[unroll]] for (uint n = 0; n < 4u; ++n) {
+      const uint d = j + 4u * n, at = state_row(line, chunk, i + c) * pc.dv + d;
+      if (VECTORS) {
+        if (d < pc.dv) STORE4(states, F32, at / 4u, sum[c][n])
+      } else {
+        [[unroll]] for (uint e = 0; e < 4u; ++e)
+          if (i + c < pc.dk && d + e < pc.dv) states.words[at + e] = floatBitsToUint(sum[c][n][e]);
       }
+    }
 }

@@ -9,7 +9,7 @@ FLOATS(0, readonly, x)
 FLOATS(1, readonly, y)
 layout(std430, binding = 2) readonly buffer Pairs { float pairs[]; };
 FLOATS(3, readonly, states)
-layout(std430, binding = 4) writeonly buffer Out { uint words[]; } o;
+FLOATS(4, writeonly, o)
 
 void main() {
   if (GROUP_INDEX >= pc.count) return;

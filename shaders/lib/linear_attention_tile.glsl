@@ -28,11 +28,17 @@ void take_tile(uint unit, uint channels) {
 }
 
 // The tile to an operand of `channels` as OTHER. Rows of halves are whole words: the plan sees to it.
-#define WRITE_TILE(NAME, channels, tile)                                                     \
-  EACH_ROW EACH_QUAD [[unroll]] for (uint c = 0; c < 4u; c += per_word(OTHER)) {             \
-    const uint d = channel + 4u * n + c;                                                     \
-    uint word = float_to_bits(tile[r][n][c], OTHER);                                         \
-    if (per_word(OTHER) == 2u) word |= float_to_bits(tile[r][n][c + 1u], OTHER) << 16;       \
-    if (d < (channels)) NAME.words[(row[r] * (channels) + d) / per_word(OTHER)] = word;      \
+#define WRITE_TILE(NAME, channels, tile)                                                       \
+  EACH_ROW EACH_QUAD {                                                                         \
+    const uint d = channel + 4u * n, at = row[r] * (channels) + d;                             \
+    if (VECTORS) {                                                                             \
+      if (d < (channels)) STORE4(NAME, OTHER, at / 4u, tile[r][n])                             \
+    } else {                                                                                   \
+      [[unroll]] for (uint c = 0; c < 4u; c += per_word(OTHER)) {                              \
+        uint word = float_to_bits(tile[r][n][c], OTHER);                                       \
+        if (per_word(OTHER) == 2u) word |= float_to_bits(tile[r][n][c + 1u], OTHER) << 16;     \
+        if (d + c < (channels)) NAME.words[(at + c) / per_word(OTHER)] = word;                 \
+      }                                                                                        \
+    }                                                                                          \
   }
 #endif
