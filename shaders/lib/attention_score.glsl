@@ -48,7 +48,7 @@ float score_of(vec2 x, vec4 q, vec3 k) {
   if (SCORE == BORN) return pc.scale * log_safe(x.x * x.x + 1e-6);
   if (SCORE == GRAM) return at_most_0(dot(x, x) - q.x * k.x) + q.y * x.x;
   if (SCORE == HYPERBOLIC)
-    return -2.0 * q.y * asinh_positive(half_distance(x.x, sinh_safe(0.5 * (q.x - k.x)), q, k));
+    return -2.0 * q.y * asinh_safe(half_distance(x.x, sinh_safe(0.5 * (q.x - k.x)), q, k));
   return pc.scale * x.x;
 }
 
@@ -63,7 +63,7 @@ Slopes slopes_of(vec2 x, vec4 q, vec3 k) {
     const float by_h = -q.y / (s * sqrt(1.0 + s * s));
     const float apart = half_sinh * sqrt(1.0 + half_sinh * half_sinh), m = 0.5 * at_least_0(1.0 - x.x);
     return Slopes(vec2(x.x < 1.0 ? -0.5 * by_h * q.z * k.y : 0.0, 0.0),
-                  vec2(by_h * (apart + m * q.w * k.y), -2.0 * asinh_positive(s)),
+                  vec2(by_h * (apart + m * q.w * k.y), -2.0 * asinh_safe(s)),
                   by_h * (m * q.z * k.z - apart));
   }
   return Slopes(vec2(pc.scale, 0.0), vec2(0.0), 0.0);

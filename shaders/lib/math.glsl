@@ -82,25 +82,6 @@ float tanh_safe(float x) {
   return x < 0.0 ? -t : t;
 }
 
-// Below 1 its series, since the difference of exponentials would lose what they have in common.
-float sinh_safe(float x) {
-  const float a = abs(x);
-  if (a < 1.0) {
-    const float z = x * x;
-    return x + x * z * (0.16666667163372040 + z * (0.00833333283662796 + z * (0.00019841270113829523 + z * 2.7557318844628753e-6)));
-  }
-  const float t = exp_safe(a), s = 0.5 * t - 0.5 / t;
-  return x < 0.0 ? -s : s;
-}
-
-// asinh of s >= 0: ln(s + root), root = sqrt(1 + s^2); where that is near 1, 2 atanh(s / (1 + root)) by the series of log_safe.
-float asinh_positive(float s) {
-  const float root = sqrt(1.0 + s * s);
-  if (s > 0.35) return log_safe(s + root);
-  const float y = s / (1.0 + root), z = y * y;
-  return 2.0 * y + y * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
-}
-
 float sigmoid_safe(float x) {
   if (is_nan(x)) return x;
   if (x < -104.0) return 0.0;  // as IEEE's 1 / (1 + inf), which drivers need not give

@@ -93,7 +93,7 @@ export class TensorProductAttention extends Attention<typeof options> {
   readonly ranks: Readonly<Ranks>;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(tpa, config);
+    super(tpaKind, config);
     const { dim, heads, headDim, bias } = this.config;
     const { init, outInit = init, biasInit = uniform(-1 / Math.sqrt(dim), 1 / Math.sqrt(dim)) } = inits;
     this.ranks = ranksOf(this.config);
@@ -205,7 +205,7 @@ export class TensorProductAttention extends Attention<typeof options> {
 const lastOf = (x: Tensor, from: number, to: number): Tensor =>
   slice(x, { starts: [0, 0, from], ends: [...x.shape.slice(0, 2), to] });
 
-export const tpa: AttentionKind<typeof options> = defineAttention({
+export const tpaKind: AttentionKind<typeof options> = defineAttention({
   kind: 'tpa',
   name,
   doc: 'exact softmax of contextual factors; small cache',

@@ -100,7 +100,7 @@ export class TensorTrainAttention extends Attention<typeof options> {
   readonly out: TrainLinear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(tt, config);
+    super(ttKind, config);
     const { bias, init: start } = this.config;
     const { init, outInit = init, biasInit } = inits;
     const plan = planOf(this.config);
@@ -125,7 +125,7 @@ export class TensorTrainAttention extends Attention<typeof options> {
   }
 }
 
-export const tt: AttentionKind<typeof options> = defineAttention({
+export const ttKind: AttentionKind<typeof options> = defineAttention({
   kind: 'tt',
   name,
   doc: 'exact softmax; projections are trains of cores',
