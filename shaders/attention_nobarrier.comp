@@ -14,17 +14,19 @@ void main() {
   if (GROUP_INDEX >= pc.count) return;
   const uint unit = GROUP_INDEX * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
   if (unit >= pc.lines * pc.blocks) return;
-  const uint line = unit % pc.lines, b = line / pc.heads, h = line % pc.heads, head = h / pc.group * pc.d;
+  const uint line = unit % pc.lines, b = line / pc.heads, h = line % pc.heads, head = h / pc.group;
   const uint first = (pc.blocks - 1u - unit / pc.lines) * ROWS;  // the longest causal sweeps start first
-  const uint mask = mask_at(b, h);
+  const Bias bias = bias_of(b, h);
 
   vec4 sums[ROWS * QUADS];
   float most[ROWS], total[ROWS], weighted[ROWS];
   uint query[ROWS], q_row[ROWS];
-  CLEAR_ROWS(sums)
+  vec4 q_side[ROWS];
+  CLEAR_ROWS(sums, ROWS)
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
     query[r] = min(first + r, pc.tq - 1u);
-    q_row[r] = pc.q_at + (b * pc.tq + query[r]) * pc.q_row + h * pc.d;
+    q_row[r] = pc.q_at + (b * pc.tq + query[r]) * pc.q_row + h * PARTS * pc.d;
+    q_side[r] = query_side(b, h, query[r]);
     most[r] = LOWEST;
     total[r] = weighted[r] = 0.0;
   }
@@ -32,19 +34,23 @@ void main() {
   const uint end = end_key(query[ROWS - 1u]);
   for (uint j0 = first_key(first); j0 < end; j0 += COLUMNS) {
     uint k_row[COLUMNS], v_row[COLUMNS];
+    vec3 k_side[COLUMNS];
     [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
-      const uint j = b * pc.tk + min(j0 + c, end - 1u);
-      k_row[c] = pc.k_at + j * pc.k_row + head;
-      v_row[c] = pc.v_at + j * pc.v_row + head;
+      const uint j = min(j0 + c, end - 1u);
+      k_row[c] = pc.k_at + b * pc.k_batch + j * pc.k_row + head * pc.d;
+      v_row[c] = pc.v_at + b * pc.k_batch + j * pc.v_row + head * pc.d;
+      k_side[c] = key_side(b, head, j);
     }
-    float s[ROWS][COLUMNS], shrink[ROWS];
-    ROW_PRODUCT(s, q, q_row, k, k_row)
+    float s[ROWS][COLUMNS], t[ROWS][COLUMNS], shrink[ROWS];
+    ROW_PRODUCT(s, q, q_row, 0u, k, k_row, 0u)
+    if (PARTS == 2u) ROW_PRODUCT(t, q, q_row, pc.d, k, k_row, 0u)
     [[unroll]] for (uint r = 0; r < ROWS; ++r) {
       const uint from = first_key(query[r]), to = end_key(query[r]);
       float now = most[r];
       [[unroll]] for (uint c = 0; c < COLUMNS; ++c) {
         const uint j = j0 + c;
-        s[r][c] = j >= from && j < to ? masked(score_of(s[r][c]), mask, query[r], min(j, end - 1u)) : LOWEST;
+        const float score = score_of(PRODUCTS(s[r][c], t[r][c]), q_side[r], k_side[c]);
+        s[r][c] = j >= from && j < to ? biased(score, bias, query[r], min(j, end - 1u)) : LOWEST;
         now = greater(now, s[r][c]);
       }
       const float base = max_or_0(now);
@@ -59,7 +65,7 @@ void main() {
         s[r][c] = p;
       }
     }
-    ROW_SUM(sums, shrink[r], s, v, v_row)
+    ROW_SUM(sums, 0u, shrink[r], s, v, v_row, 0u)
   }
 
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {

@@ -10,45 +10,43 @@ layout(std430, binding = 4) writeonly buffer O { uint o_words[]; };
 layout(std430, binding = 5) writeonly buffer Lse { float lse[]; };
 layout(std430, binding = 6) writeonly buffer Entropy { float entropy[]; };
 
-// Each thread of a row puts its number down; all 16 read them back. Nobody may still read `right`.
-#define GATHER_ROWS(x)                                                               \
-  [[unroll]] for (uint i = 0; i < TM; ++i) right[row_of(i) * 16u + thread_x()] = x;  \
-  barrier();
-#define FOLD_ROW(i, result, JOIN)                                                    \
-  [[unroll]] for (uint n = 0; n < 16u; ++n) {                                        \
-    const float other = right[row_of(i) * 16u + n];                                  \
-    result = JOIN;                                                                   \
-  }
-
 void main() {
   const uint group = GROUP_INDEX;
   if (group >= pc.count) return;
   const uint line = group % pc.lines, b = line / pc.heads, h = line % pc.heads;
   const uint row0 = (pc.blocks - 1u - group / pc.lines) * BR;  // the longest causal sweeps start first
-  const uint rows = min(BR, pc.tq - row0), mask = mask_at(b, h), head = h / pc.group * pc.d;
-  const Strip q = Strip(pc.q_at + (b * pc.tq + row0) * pc.q_row + h * pc.d, pc.q_row, rows);
+  const uint rows = min(BR, pc.tq - row0), head = h / pc.group;
+  const Bias bias = bias_of(b, h);
+  const Strip q = Strip(pc.q_at + (b * pc.tq + row0) * pc.q_row + h * PARTS * pc.d, pc.q_row, rows);
 
   float sums[TM][TD], most[TM], total[TM], weighted[TM];
+  vec4 q_side[TM];
   [[unroll]] for (uint i = 0; i < TM; ++i) {
     [[unroll]] for (uint n = 0; n < TD; ++n) sums[i][n] = 0.0;
     most[i] = LOWEST;
     total[i] = weighted[i] = 0.0;
+    q_side[i] = query_side(b, h, row0 + min(row_of(i), rows - 1u));
   }
 
   const uint end = end_key(row0 + rows - 1u);
   for (uint column0 = first_key(row0); column0 < end; column0 += BC) {
     const uint columns = end - column0;
-    const Strip k = Strip(pc.k_at + (b * pc.tk + column0) * pc.k_row + head, pc.k_row, columns);
-    const Strip v = Strip(pc.v_at + (b * pc.tk + column0) * pc.v_row + head, pc.v_row, columns);
-    float s[TM][TN];
+    const Strip k = Strip(pc.k_at + b * pc.k_batch + column0 * pc.k_row + head * pc.d, pc.k_row, columns);
+    const Strip v = Strip(pc.v_at + b * pc.k_batch + column0 * pc.v_row + head * pc.d, pc.v_row, columns);
+    vec3 k_side[TN];
+    [[unroll]] for (uint j = 0; j < TN; ++j)
+      k_side[j] = key_side(b, head, column0 + min(column_of(j), columns - 1u));
+    float s[TM][TN], t[TM][TN];
     TILE_PRODUCT(s, IS_Q, q, IS_K, k)
+    if (PARTS == 2u) TILE_PRODUCT(t, IS_Q, second(q), IS_K, k)
     float tile_most[TM];
     [[unroll]] for (uint i = 0; i < TM; ++i) {
       const uint row = row0 + row_of(i);
       tile_most[i] = LOWEST;
       [[unroll]] for (uint j = 0; j < TN; ++j) {
         const uint column = column0 + column_of(j);
-        s[i][j] = row < pc.tq && sees(row, column) ? masked(score_of(s[i][j]), mask, row, column) : LOWEST;
+        const float score = score_of(PRODUCTS(s[i][j], t[i][j]), q_side[i], k_side[j]);
+        s[i][j] = row < pc.tq && sees(row, column) ? biased(score, bias, row, column) : LOWEST;
         tile_most[i] = greater(tile_most[i], s[i][j]);
       }
     }
@@ -72,20 +70,8 @@ void main() {
     TILE_SUM(sums, IS_V, v)
   }
 
-  barrier();
-  GATHER_ROWS(total[i])
-  [[unroll]] for (uint i = 0; i < TM; ++i) {
-    total[i] = 0.0;
-    FOLD_ROW(i, total[i], total[i] + other)
-  }
-  if (ENTROPY) {
-    barrier();
-    GATHER_ROWS(weighted[i])
-    [[unroll]] for (uint i = 0; i < TM; ++i) {
-      weighted[i] = 0.0;
-      FOLD_ROW(i, weighted[i], weighted[i] + other)
-    }
-  }
+  SUM_ROWS(total)
+  if (ENTROPY) SUM_ROWS(weighted)
   if (thread_x() == 0u) {
     [[unroll]] for (uint i = 0; i < TM; ++i) {
       if (row_of(i) < rows) {

@@ -31,6 +31,8 @@ float apply(float v) {
     case 13: return v * sigmoid_safe(v * (1.5957691216057308 + 0.07135481282752194 * v * v));
     case 14: return v * sigmoid_safe(v);
     case 15: return erf_safe(v);
+    case 16: return sinh_safe(v);
+    case 17: return asinh_safe(v);
     default: return min(v, 0.0) - log_safe(1.0 + exp_safe(-abs(v)));  // log sigmoid
   }
 }

@@ -1,5 +1,6 @@
 /** GPT in all its kinds: it learns, writes, and refuses what does not fit. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { attentionKinds } from '../src/attention/registry.js';
 import { checkpoint, manualSeed, noGrad, scope, sum } from '../src/index.js';
 import { GPT, type GPTConfig } from '../src/model/index.js';
 import { init, Parameter } from '../src/nn/index.js';
@@ -99,6 +100,70 @@ describe('GPT', () => {
       expect(masked[0]!.subarray(22, 88)).toEqual(masked[1]!.subarray(22, 88));
     });
   });
+
+  const inModels = attentionKinds.map(({ kind, supports, complexity }) => ({
+    kind,
+    decodes: complexity.cache !== null,
+    config: {
+      ...small,
+      positions: supports.rope ? ('rope' as const) : ('learned' as const),
+      attention: { kind, causal: supports.causal !== 'never' },
+    },
+  }));
+
+  it.each(inModels)('takes attention of kind $kind', async ({ config }) => {
+    const model = new GPT(config);
+    const optimizer = new AdamW(model.parameters(), { lr: 1e-2, maxNorm: 1 });
+    const losses: number[] = [];
+    for (let step = 0; step < 12; step++)
+      losses.push(
+        await scope(async () => {
+          const loss = model.loss(ids(4, 8), ids(4, 8, 5));
+          loss.backward();
+          optimizer.step();
+          optimizer.zeroGrad();
+          return loss.item();
+        }),
+      );
+    expect(losses[11]!).toBeLessThan(losses[0]! - 0.3);
+    expect(await optimizer.skippedSteps()).toBe(0);
+    // A state dict is taken over whole.
+    const other = new GPT(config);
+    other.loadStateDict(model.stateDict());
+    const y = (m: GPT) => noGrad(() => m.eval().forward(ids(2, 5)).dataSync());
+    expect(y(other)).toEqual(y(model));
+  });
+
+  it.each(inModels.filter(({ decodes }) => decodes))(
+    'writes from the cache of $kind what it writes without one',
+    async ({ config }) => {
+      const model = new GPT(config).eval();
+      using cache = model.newCache(2);
+      const logits = noGrad(() => [
+        ...model.forward(ids(2, 5), { cache }).dataSync().subarray(44, 55),
+        ...model.forward(ids(2, 1), { cache }).dataSync().subarray(0, 11),
+      ]);
+      expect(cache.length).toBe(6);
+      const whole = tensor(Int32Array.from([1, 4, 7, 10, 2, 1]), [1, 6]);
+      const wanted = noGrad(() => model.forward(whole).dataSync().subarray(44));
+      logits.forEach((v, i) => {
+        expect(Math.abs(v - wanted[i]!)).toBeLessThan(1e-5);
+      });
+      // Past the longest sequence the window slides.
+      const start = ids(2, 3);
+      const text = await model.generate(start, { tokens: 9, temperature: 0 });
+      const slow = new GPT(config);
+      slow.newCache = () => {
+        throw new Error('not here');
+      };
+      Object.defineProperty(slow, 'decodes', { value: false });
+      slow.loadStateDict(model.stateDict());
+      expect((await slow.generate(start, { tokens: 9, temperature: 0 })).dataSync()).toEqual(text.dataSync());
+      slow.dispose();
+      await refuses(() => model.forward(ids(3, 1), { cache }), 'ATTN_ARGUMENT', /batch of 2/);
+      await refuses(() => noGrad(() => model.forward(ids(2, 3), { cache })), 'ATTN_SHAPE', /length up to 2/);
+    },
+  );
 
   it('begins where a uniform guess would be, in a seeded way', () => {
     const loss = () => new GPT(small).loss(ids(2, 8), ids(2, 8, 7)).itemSync();

@@ -14,7 +14,7 @@ namespace {
 
 AttentionRows rows(Attrs& attrs) {
   AttentionRows r{};
-  r.operand = attrs.i(), r.offset = attrs.i(), r.row = attrs.i();
+  for (int64_t* field : {&r.operand, &r.offset, &r.batch, &r.row, &r.head}) *field = attrs.i();
   return r;
 }
 
@@ -74,11 +74,12 @@ void run_tasks(const AttentionCall& call, const AttentionLoops& loops, const Cut
 AttentionOperand at(const Operands& args, const AttentionRows& rows, DType dtype) {
   const auto n = static_cast<size_t>(rows.operand);
   void* const base = n < args.in.size() ? const_cast<void*>(args.in[n]) : args.out[n - args.in.size()];
-  return {static_cast<char*>(base) + rows.offset * static_cast<int64_t>(size_of(dtype)), rows.row};
+  return {static_cast<char*>(base) + rows.offset * static_cast<int64_t>(size_of(dtype)), rows.batch, rows.row,
+          rows.head};
 }
 float* stat(const Operands& args, int64_t operand) {
   if (operand < 0) return nullptr;
-  return static_cast<float*>(at(args, {operand, 0, 0}, DType::f32).at);
+  return static_cast<float*>(at(args, {operand, 0, 0, 0, 0}, DType::f32).at);
 }
 const void* mask_of(const Operands& args, const AttentionProblem& p) {
   return p.mask == MaskKind::none ? nullptr : args.in[static_cast<size_t>(p.mask_operand)];
@@ -88,7 +89,7 @@ Kernel make_forward(Attrs& attrs) {
   const AttentionProblem p(attrs);
   const AttentionRows q = rows(attrs), k = rows(attrs), v = rows(attrs), o = rows(attrs);
   const int64_t lse = attrs.i(), entropy = attrs.i();
-  const AttentionLoops loops = attention_forward(p);
+  const AttentionLoops loops = p.sides.operand < 0 ? attention_forward(p) : scored_attention_forward(p);
   const Cut cut(p, p.rows(), kAttentionQueries);
   const size_t floats = loops.scratch(p, p.Tk);
   if (p.B * p.rows() == 0) return [](const Operands&) {};
@@ -98,6 +99,7 @@ Kernel make_forward(Attrs& attrs) {
     call.q = at(args, q, p.dtype), call.k = at(args, k, p.dtype);
     call.v = at(args, v, p.dtype), call.o = at(args, o, p.dtype);
     call.mask = mask_of(args, p);
+    call.sides = stat(args, p.sides.operand);
     call.lse = stat(args, lse), call.entropy = stat(args, entropy);
     run_tasks(call, loops, cut, floats);
   };
@@ -107,8 +109,8 @@ Kernel make_backward(Attrs& attrs) {
   const AttentionProblem p(attrs);
   const AttentionRows q = rows(attrs), k = rows(attrs), v = rows(attrs), o = rows(attrs), dy = rows(attrs);
   const AttentionRows dq = rows(attrs), dk = rows(attrs), dv = rows(attrs);
-  const int64_t lse = attrs.i();
-  const AttentionLoops loops = attention_backward(p);
+  const int64_t lse = attrs.i(), dsides = attrs.i();
+  const AttentionLoops loops = p.sides.operand < 0 ? attention_backward(p) : scored_attention_backward(p);
   const Cut cut(p, p.Tk, loops.keys);
   size_t floats = 0;
   for (int64_t part = 0; part < cut.parts; part++)
@@ -124,10 +126,11 @@ Kernel make_backward(Attrs& attrs) {
     call.dy = at(args, dy, p.dtype), call.dq = at(args, dq, p.dtype);
     call.dk = at(args, dk, p.dtype), call.dv = at(args, dv, p.dtype);
     call.mask = mask_of(args, p);
+    call.sides = stat(args, p.sides.operand), call.dsides = stat(args, dsides);
     call.lse = stat(args, lse);
     if (cut.parts > 1)
       call.partial =
-          workspace(Workspace::partial, static_cast<size_t>(cut.parts * query_rows * padded_head(p.D)));
+          workspace(Workspace::partial, static_cast<size_t>(cut.parts * query_rows * p.partial_row()));
     run_tasks(call, loops, cut, floats);
     if (cut.parts > 1)
       parallel_for(query_rows, 256, [&](int64_t first, int64_t last) { join(call, cut.parts, first, last); });
@@ -151,11 +154,15 @@ AttentionProblem::AttentionProblem(Attrs& attrs)
       scale(static_cast<float>(attrs.f())),
       causal(attrs.b()),
       window(attrs.i()),
+      alibi(attrs.b()),
       mask(static_cast<MaskKind>(attrs.i())),
       mask_operand(attrs.i()) {
   for (int64_t& stride : mask_strides) stride = attrs.i();
+  for (int64_t* field : {&sides.operand, &sides.batch, &sides.keys}) *field = attrs.i();
   group = Hq / Hkv;
-  if (score != Score::dot) throw Error("ATTN_INTERNAL", "attention has no kernel for this score");
+  const bool sided = score == Score::gram || score == Score::hyperbolic;
+  if (score > Score::hyperbolic || sided != (sides.operand >= 0))
+    throw Error("ATTN_INTERNAL", "attention has no kernel for this score");
 }
 
 }  // namespace attn::cpu

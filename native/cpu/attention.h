@@ -13,12 +13,12 @@
 
 namespace attn::cpu {
 
-enum class Score : uint8_t { dot = 0 };
+enum class Score : uint8_t { dot = 0, born = 1, gram = 2, hyperbolic = 3 };
 enum class MaskKind : uint8_t { none = 0, keep = 1, add = 2 };
 
-// Element (b, t, h, d) of operand number `operand` is at offset + (b T + t) row + h D + d.
+// Element (b, t, h, d) of operand number `operand` is at offset + b batch + t row + h head + d.
 struct AttentionRows {
-  int64_t operand, offset, row;
+  int64_t operand, offset, batch, row, head;
 };
 
 struct AttentionProblem {
@@ -28,30 +28,43 @@ struct AttentionProblem {
   float scale;
   bool causal;
   int64_t window;  // 0: all keys
+  bool alibi;
   MaskKind mask;
   int64_t mask_operand;
   std::array<int64_t, 4> mask_strides;  // of b, h, i, j
+  // Of a score with sides: number n of query (t, h) is at b batch + (t Hq + h) 2 + n, that of key (t, h) at b
+  // batch + keys + t Hkv + h. Operand -1: none.
+  struct {
+    int64_t operand, batch, keys;
+  } sides;
 
   explicit AttentionProblem(Attrs&);           // the order in which src/ops/attention.common.ts packs them
   int64_t group;                               // query heads to a head of keys
   int64_t rows() const { return Tq * group; }  // of queries, to a head of keys
+  int64_t vectors() const { return score == Score::gram ? 2 : 1; }  // of a query
+  // A part's share of dq and of its sides: fp32 rows so long.
+  int64_t partial_row() const;
 };
 
 // One call's addresses: those of the first element, offsets applied.
 struct AttentionOperand {
   void* at;
-  int64_t row;
+  int64_t batch, row, head;
 };
 
 struct AttentionCall {
   const AttentionProblem* p;
   AttentionOperand q, k, v, o;
   const void* mask;
+  const float* sides;
   float* lse;
   float* entropy;  // null: not wanted
   // Of the gradient alone.
   AttentionOperand dy, dq, dk, dv;
-  float* partial;  // null: dq is written where it belongs; else fp32 [key part][B][Hkv][rows][padded D]
+  float* dsides;
+  // null: dq and its sides are written where they belong; else fp32 [key part][B][Hkv][rows][partial_row()],
+  // a row being kVectors of padded D, then the sides.
+  float* partial;
 };
 
 // A task: a head of keys, and of it some tiles of queries (forward) or of keys (backward).
@@ -61,6 +74,9 @@ struct AttentionTask {
 
 inline constexpr int64_t kAttentionQueries = 64;  // rows of a tile of queries
 inline constexpr int64_t padded_head(int64_t D) { return (D + 15) / 16 * 16; }
+inline int64_t AttentionProblem::partial_row() const {
+  return vectors() * padded_head(D) + (sides.operand < 0 ? 0 : 16);
+}
 
 struct AttentionLoops {
   int64_t keys;                                              // in a tile
@@ -69,7 +85,10 @@ struct AttentionLoops {
 };
 AttentionLoops attention_forward(const AttentionProblem&);
 AttentionLoops attention_backward(const AttentionProblem&);
-// dq of the parts of keys together, rows [first, last) of all B Hkv rows of queries.
+// Where the score has sides; compiled apart.
+AttentionLoops scored_attention_forward(const AttentionProblem&);
+AttentionLoops scored_attention_backward(const AttentionProblem&);
+// dq and its sides of the parts of keys together, rows [first, last) of all B Hkv rows of queries.
 using AttentionJoin = void (*)(const AttentionCall&, int64_t parts, int64_t first, int64_t last);
 AttentionJoin attention_join(DType);
 

@@ -7,6 +7,7 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -54,8 +55,8 @@ class Bump {
 };
 
 template <class T>
-HWY_INLINE T* row_of(const AttentionOperand& x, int64_t t, int64_t head, int64_t D) {
-  return static_cast<T*>(x.at) + t * x.row + head * D;
+HWY_INLINE T* row_of(const AttentionOperand& x, int64_t b, int64_t t, int64_t head) {
+  return static_cast<T*>(x.at) + b * x.batch + t * x.row + head * x.head;
 }
 
 // Rows of one head lie far apart, where the hardware does not foresee them: how many rows ahead to ask for,
@@ -81,6 +82,16 @@ HWY_INLINE void widen_row(const T* from, int64_t D, float* to, float sign) {
     c += N;
   }
   for (; c < padded_head(D); c += N) store(hn::Zero(d), to + c);
+}
+
+// D elements of a float32 row times a factor.
+template <class T>
+HWY_INLINE void narrow_row(const float* from, float factor, T* to, int64_t D) {
+  const F32 d;
+  const int64_t N = lanes();
+  int64_t c = 0;
+  for (; c + N <= D; c += N) store(hn::Mul(hn::LoadU(d, from + c), hn::Set(d, factor)), to + c);
+  if (c < D) store_n(hn::Mul(hn::LoadU(d, from + c), hn::Set(d, factor)), to + c, static_cast<size_t>(D - c));
 }
 
 // A row as words of Dot along D, zeros up to head_words.
@@ -154,6 +165,8 @@ struct QueryTile {
   Span keys;                                          // seen by any of the rows
   alignas(64) int32_t low[kQueries], high[kQueries];  // keys [low, high) of each row
   int32_t query[kQueries], head[kQueries];            // of each row
+  alignas(64) float fall[kQueries],
+      place[kQueries];  // ALiBi's slope in units of log2, and the key beside a row
 
   QueryTile(const AttentionProblem& problem, int64_t batch, int64_t key_head, int64_t at, int64_t unit)
       : p(problem),
@@ -171,6 +184,11 @@ struct QueryTile {
     }
     for (int64_t r = rows; r < lanes; r++) low[r] = low[rows - 1], high[r] = high[rows - 1];
     keys = {low[0], high[rows - 1]};
+    for (int64_t r = 0; p.alibi && r < lanes; r++) {
+      const int64_t row = std::min(r, rows - 1);
+      fall[r] = kLog2E * std::exp2(-8.0f * static_cast<float>(head[row] + 1) / static_cast<float>(p.Hq));
+      place[r] = static_cast<float>(query[row] + p.Tk - p.Tq);
+    }
   }
   // Keys that query i may see, masks aside.
   static HWY_INLINE Span seen_by(const AttentionProblem& p, int64_t i) {
@@ -181,9 +199,12 @@ struct QueryTile {
   }
   template <class T>
   HWY_INLINE T* at(const AttentionOperand& x, int64_t row) const {
-    return row_of<T>(x, b * p.Tq + query[row], head[row], p.D);
+    return row_of<T>(x, b, query[row], head[row]);
   }
   HWY_INLINE int64_t stat(int64_t row) const { return (b * p.Hq + head[row]) * p.Tq + query[row]; }
+  HWY_INLINE int64_t side(int64_t row) const {
+    return b * p.sides.batch + (query[row] * p.Hq + head[row]) * 2;
+  }
 
   // Whether every row sees all these keys.
   bool sees_all(Span j) const { return low[rows - 1] <= j.begin && high[0] >= j.end; }
@@ -238,6 +259,13 @@ inline Bias bias_of(const QueryTile& tile, const void* mask, Span j, float* scra
 }
 inline int64_t bias_floats(const AttentionProblem& p, int64_t keys) {
   return p.mask == MaskKind::none ? 0 : 2 * kQueries * round_up(keys, 4);
+}
+
+// Scores fall with the distance of key j: ALiBi.
+HWY_INLINE VF fall_off(VF s, int64_t j, const QueryTile& tile, int64_t lane) {
+  const F32 d;
+  const VF apart = hn::Abs(hn::Sub(hn::Load(d, tile.place + lane), hn::Set(d, static_cast<float>(j))));
+  return hn::NegMulAdd(hn::Load(d, tile.fall + lane), apart, s);
 }
 
 // -inf where key j is none of those in [low, high) of the lanes' rows.

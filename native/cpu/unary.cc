@@ -29,6 +29,8 @@ enum class Unary {
   gelu_tanh,
   silu,
   erf,
+  sinh,
+  asinh,
   log_sigmoid  //
 };
 // n elements from x to y, both aligned to 64 bytes.
@@ -58,6 +60,8 @@ HWY_INLINE VF apply(VF x) {
   if constexpr (op == Unary::gelu_tanh) return activate<Activation::gelu_tanh>(x);
   if constexpr (op == Unary::silu) return activate<Activation::silu>(x);
   if constexpr (op == Unary::erf) return verf(x);
+  if constexpr (op == Unary::sinh) return vsinh(x);
+  if constexpr (op == Unary::asinh) return vasinh(x);
   if constexpr (op == Unary::log_sigmoid)
     return hn::Sub(hn::Min(x, vset(0.f)), vlog(hn::Add(one, vexp(hn::Neg(hn::Abs(x))))));
 }
@@ -124,6 +128,10 @@ UnaryLoop choose_unary(Unary op, DType t) {
       return unary_for<Unary::gelu_tanh>(t);
     case Unary::erf:
       return unary_for<Unary::erf>(t);
+    case Unary::sinh:
+      return unary_for<Unary::sinh>(t);
+    case Unary::asinh:
+      return unary_for<Unary::asinh>(t);
     case Unary::silu:
       return unary_for<Unary::silu>(t);
     case Unary::log_sigmoid:

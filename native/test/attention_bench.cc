@@ -46,17 +46,36 @@ void time_one(DType dtype, double B, double T, double H, double D, bool causal) 
                dy = filled(dtype, n, 4);
   const Buffer o = filled(dtype, n, 5), lse = filled(DType::f32, stats, 6), none(64);
   const Buffer dq = filled(dtype, n, 7), dk = filled(dtype, n, 8), dv = filled(dtype, n, 9);
-  std::vector<double> common{
-      static_cast<double>(dtype), 0, B, T, T, H, H, D, 1 / std::sqrt(D), causal * 1.0, 0, 0, 0, 0, 0, 0, 0};
+  std::vector<double> common{static_cast<double>(dtype),
+                             0,
+                             B,
+                             T,
+                             T,
+                             H,
+                             H,
+                             D,
+                             1 / std::sqrt(D),
+                             causal * 1.0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             -1,
+                             0,
+                             0};
   const auto make = [&](const char* name, std::vector<int> operands, std::vector<double> tail) {
     std::vector<double> packed = common;
-    for (const int operand : operands) packed.insert(packed.end(), {operand * 1.0, 0.0, row});
+    for (const int operand : operands) packed.insert(packed.end(), {operand * 1.0, 0.0, T * row, row, D});
     packed.insert(packed.end(), tail.begin(), tail.end());
     Attrs attrs(packed);
     return find_kernel(name)(attrs);
   };
   const Kernel forward = make("attention", {0, 1, 2, 3}, {4, -1});
-  const Kernel backward = make("attention_backward", {1, 2, 3, 4, 0, 6, 7, 8}, {5});
+  const Kernel backward = make("attention_backward", {1, 2, 3, 4, 0, 6, 7, 8}, {5, -1});
   const void* const fin[] = {q.data(), k.data(), v.data()};
   void* const fout[] = {o.data(), lse.data(), none.data()};
   const void* const bin[] = {dy.data(), q.data(), k.data(), v.data(), o.data(), lse.data()};

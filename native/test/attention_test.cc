@@ -78,16 +78,21 @@ struct Run {
                                1 / std::sqrt(d(c.D)),
                                c.causal * 1.0,
                                d(c.window),
+                               0,
                                c.mask * 1.0,
                                mask_at,
                                d(c.Tq * c.Tk),
                                0,
                                d(c.Tk),
-                               1};
+                               1,
+                               -1,
+                               0,
+                               0};
     const bool forward = operands.size() == 4;
     for (size_t i = 0; i < operands.size(); i++) {
       const bool key = forward ? i == 1 || i == 2 : i == 1 || i == 2 || i >= 6;
-      packed.insert(packed.end(), {d(operands[i]), 0, d((key ? c.Hkv : c.Hq) * c.D)});
+      const int64_t row = (key ? c.Hkv : c.Hq) * c.D;
+      packed.insert(packed.end(), {d(operands[i]), 0, d((key ? c.Tk : c.Tq) * row), d(row), d(c.D)});
     }
     packed.insert(packed.end(), tail.begin(), tail.end());
     Attrs attrs(packed);
@@ -110,7 +115,7 @@ struct Run {
     in = {bdy.data(), bq.data(), bk.data(), bv.data(), o.data(), lse.data()};
     if (masks) in.push_back(m.data());
     void* const bout[] = {dq.data(), dk.data(), dv.data()};
-    kernel("attention_backward", {1, 2, 3, 4, 0, 6 + masks, 7 + masks, 8 + masks}, {5}, 6)({in, bout});
+    kernel("attention_backward", {1, 2, 3, 4, 0, 6 + masks, 7 + masks, 8 + masks}, {5, -1}, 6)({in, bout});
     CHECK(lse.guards_hold());
     CHECK(entropy.guards_hold());
     std::vector<float> l(stats);

@@ -1,7 +1,8 @@
 // What the attention kernels share: O[i] = sum_j softmax_j(score(q_i, k_j) + mask) v_j for each batch entry and head,
 // one sweep over the keys with a running maximum (Dao 2023, arXiv:2307.08691), and its gradients from the saved
 // log-sum-exp. Operands are [batch, time, heads, d] inside rows that may hold more: the elements of head h at time t of
-// batch entry b are at `at + (b * times + t) * row + h * d`, and on.
+// batch entry b are at `at + (b * times + t) * row + h * d`, and on; entries of k and v, which may have room for more
+// keys than are there, at `at + b * k_batch`. A query has PARTS vectors of d elements for each head.
 #ifndef ATTN_ATTENTION
 #define ATTN_ATTENTION
 #include "lib/head.glsl"
@@ -14,12 +15,13 @@ layout(constant_id = 3) const int MASK = 0;    // none, bools that keep, floats 
 layout(constant_id = 4) const int SCORE = 0;
 layout(constant_id = 5) const bool ENTROPY = false;
 layout(constant_id = 6) const bool VECTORS = false;  // d is a multiple of four: elements are read 8 or 16 bytes at a time
+layout(constant_id = 7) const bool ALIBI = false;
 
 // Filled by src/ops/attention.gpu.ts. `blocks` of rows (queries, or keys) for each of `lines` heads of the batch; a
 // key/value head serves `group` query heads. Mask steps are in elements, 0 along stretched dimensions.
 PUSH(uint blocks; uint lines; uint tq; uint tk; uint heads; uint group; uint d; uint causal; uint window; float scale;
      uint mask_steps[4]; uint q_at; uint q_row; uint k_at; uint k_row; uint v_at; uint v_row; uint dq_at; uint dq_row;
-     uint dk_at; uint dk_row; uint dv_at; uint dv_row;);
+     uint dk_at; uint dk_row; uint dv_at; uint dv_row; uint k_batch; uint sides_batch;);
 
 #include "lib/attention_score.glsl"
 
@@ -37,7 +39,11 @@ layout(std430, binding = 3) readonly buffer Mask { uint mask_words[]; };
 layout(std430, binding = 4) readonly buffer Dy { uint dy_words[]; };
 layout(std430, binding = 4) readonly buffer Dy2 { uvec2 dy_pairs[]; };
 layout(std430, binding = 4) readonly buffer Dy4 { uvec4 dy_quads[]; };
-layout(std430, binding = 5) readonly buffer Rows { vec2 row_stats[]; };  // log-sum-exp and delta of each query
+// Written by attention_delta.comp: log-sum-exp and delta of each query; where scores have sides, the query's after them,
+// then each key's, beside which dkv puts its gradient.
+layout(std430, binding = 5) buffer Rows { vec2 row_stats[]; };
+#else
+layout(std430, binding = 7) readonly buffer Sides { float sides[]; };
 #endif
 
 vec4 widen(uvec2 w) {
@@ -80,16 +86,55 @@ uint end_query(uint j) {
 }
 bool sees(uint i, uint j) { return j >= first_key(i) && j < end_key(i); }
 
-// Mask element (0, 0) of a batch entry and head.
-uint mask_at(uint b, uint h) { return b * pc.mask_steps[0] + h * pc.mask_steps[1]; }
+// What a batch entry and head add to their scores: the mask, from its element (0, 0) on, and by ALiBi (Press et al.,
+// 2022) -slope times the distance of a key in time, slope = 2^(-8 (h + 1) / heads).
+struct Bias {
+  uint at;
+  float slope;
+};
+Bias bias_of(uint b, uint h) {
+  return Bias(b * pc.mask_steps[0] + h * pc.mask_steps[1],
+              ALIBI ? exp_safe(-5.545177444479562 * float(h + 1u) / float(pc.heads)) : 0.0);
+}
 
-// score + mask, -inf where the mask hides the key. `at` is mask_at().
-float masked(float score, uint at, uint i, uint j) {
+// The score with all that is added to it, -inf where the mask hides the key.
+float biased(float score, Bias bias, uint i, uint j) {
+  if (ALIBI) score -= bias.slope * float(abs(int(i + pc.tk) - int(j + pc.tq)));
   if (MASK == 0) return score;
-  const uint m = at + i * pc.mask_steps[2] + j * pc.mask_steps[3];
+  const uint m = bias.at + i * pc.mask_steps[2] + j * pc.mask_steps[3];
   if (MASK == 1) return LOAD_BITS(mask_words, BOOL, m) != 0u ? score : LOWEST;
   return score + uintBitsToFloat(mask_words[m]);
 }
+
+// Sides of query i and of key j as scores take them. The operand, [batch, sides_batch], holds the
+// queries' pairs as their heads lie in o, then the keys'.
+uint query_side_at(uint b, uint h, uint i) { return b * pc.sides_batch + (i * pc.heads + h) * 2u; }
+#ifdef BACKWARD
+vec4 query_side(uint b, uint h, uint i) {
+  return SIDED ? of_query(row_stats[((b * pc.heads + h) * pc.tq + i) * 2u + 1u]) : vec4(0.0);
+}
+// `queries` of all heads of the batch come before the keys.
+uint key_side_at(uint queries, uint b, uint head, uint j) {
+  return queries * 2u + (b * (pc.heads / pc.group) + head) * pc.tk + j;
+}
+vec3 key_side(uint queries, uint b, uint head, uint j) {
+  return SIDED ? of_key(row_stats[key_side_at(queries, b, head, j)].x) : vec3(0.0);
+}
+// Log-sum-exp and delta.
+vec2 stats_of(uint b, uint h, uint i) {
+  return row_stats[((b * pc.heads + h) * pc.tq + i) * (SIDED ? 2u : 1u)];
+}
+#else
+vec4 query_side(uint b, uint h, uint i) {
+  if (!SIDED) return vec4(0.0);
+  const uint at = query_side_at(b, h, i);
+  return of_query(vec2(sides[at], sides[at + 1u]));
+}
+vec3 key_side(uint b, uint head, uint j) {
+  if (!SIDED) return vec3(0.0);
+  return of_key(sides[query_side_at(b, 0u, pc.tq) + j * (pc.heads / pc.group) + head]);
+}
+#endif
 
 // exp(score - lse): a query that sees nothing (lse = -inf) weighs nothing.
 float weight_of(float score, float lse) { return lse == LOWEST ? 0.0 : exp_below(score, lse); }

@@ -8,14 +8,14 @@
 #ifndef ATTN_ATTENTION_TILES
 #define ATTN_ATTENTION_TILES
 
-layout(constant_id = 7) const uint BR = 64;     // rows of a tile: a multiple of 32
-layout(constant_id = 8) const uint DEPTH = 32;  // elements of a slice: a multiple of 4
-layout(constant_id = 9) const uint SLICE = 32;  // columns of a slice: a divisor of BC, a multiple of 4
-layout(constant_id = 10) const uint TM = 4;      // rows of a thread: a multiple of 4
-layout(constant_id = 11) const uint TD = 4;      // elements of a head that a thread sums: 16 TD >= pc.d, even for halves
-layout(constant_id = 12) const uint RUN = 4;     // neighbours among them: 4, 2 or 1
-layout(constant_id = 13) const uint LEFT = 4096;   // floats: (BR + BC) DEPTH for slices, BR BC for weights
-layout(constant_id = 14) const uint RIGHT = 2048;  // floats: SLICE 16 TD for slices, 16 BR for a row's statistics
+layout(constant_id = 8) const uint BR = 64;     // rows of a tile: a multiple of 32
+layout(constant_id = 9) const uint DEPTH = 32;  // elements of a slice: a multiple of 4
+layout(constant_id = 10) const uint SLICE = 32;  // columns of a slice: a divisor of BC, a multiple of 4
+layout(constant_id = 11) const uint TM = 4;      // rows of a thread: a multiple of 4
+layout(constant_id = 12) const uint TD = 4;      // elements of a head that a thread sums: 16 TD >= pc.d, even for halves
+layout(constant_id = 13) const uint RUN = 4;     // neighbours among them: 4, 2 or 1
+layout(constant_id = 14) const uint LEFT = 4096;   // floats: (BR + BC) DEPTH for slices, BR BC for weights
+layout(constant_id = 15) const uint RIGHT = 2048;  // floats: SLICE 16 TD for slices, 16 BR for a row's statistics
 
 const uint BC = 64u, TN = 4u;
 
@@ -37,6 +37,9 @@ vec4 fetch(int what, uint at, uint valid) {
 struct Strip {
   uint at, step, count;
 };
+
+// The second vectors of queries.
+Strip second(Strip q) { return Strip(q.at + pc.d, q.step, q.count); }
 
 uint thread_x() { return gl_LocalInvocationID.x % 16u; }
 uint thread_y() { return gl_LocalInvocationID.x / 16u; }
@@ -61,7 +64,7 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
   {                                                                                                     \
     [[unroll]] for (uint i = 0; i < TM; ++i)                                                            \
       [[unroll]] for (uint j = 0; j < TN; ++j) acc[i][j] = 0.0;                                         \
-    for (uint d0 = 0; d0 < pc.d; d0 += DEPTH) {                                                            \
+    for (uint d0 = 0; d0 < pc.d; d0 += DEPTH) {                                                         \
       barrier();                                                                                        \
       load_slice(X, x_strip, BR, d0, 0u);                                                               \
       load_slice(Y, y_strip, BC, d0, BR * DEPTH);                                                       \
@@ -92,7 +95,7 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
     for (uint t = gl_LocalInvocationID.x; t < SLICE * TD * 4u; t += gl_WorkGroupSize.x) {               \
       const uint d = t % (TD * 4u) * 4u, c = t / (TD * 4u);                                             \
       const vec4 z = fetch(Z, z_strip.at + (c0 + c) * z_strip.step + d,                                 \
-                           c0 + c < z_strip.count ? below(d, pc.d) : 0u);                                  \
+                           c0 + c < z_strip.count ? below(d, pc.d) : 0u);                               \
       [[unroll]] for (uint n = 0; n < 4u; ++n) right[c * TD * 16u + d + n] = z[n];                      \
     }                                                                                                   \
     barrier();                                                                                          \
@@ -109,6 +112,27 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
     }                                                                                                   \
   }
 
+// Each thread of a row puts its number down; all 16 read them back. Nobody may still read `right`.
+#define GATHER_ROWS(x)                                                                                  \
+  [[unroll]] for (uint i = 0; i < TM; ++i) right[row_of(i) * 16u + thread_x()] = x;                     \
+  barrier();
+#define FOLD_ROW(i, result, JOIN)                                                                       \
+  [[unroll]] for (uint n = 0; n < 16u; ++n) {                                                           \
+    const float other = right[row_of(i) * 16u + n];                                                     \
+    result = JOIN;                                                                                      \
+  }
+
+// The sum over a row's threads, in their order, in each of them.
+#define SUM_ROWS(x)                                                                                     \
+  {                                                                                                     \
+    barrier();                                                                                          \
+    GATHER_ROWS(x[i])                                                                                   \
+    [[unroll]] for (uint i = 0; i < TM; ++i) {                                                          \
+      x[i] = 0.0;                                                                                       \
+      FOLD_ROW(i, x[i], x[i] + other)                                                                   \
+    }                                                                                                   \
+  }
+
 // Rows of sums * factor[row], element d of row r to `at + r * step + d` of the result, where r < count.
 #define WRITE_TILE(words, sums, to, factor)                                                             \
   [[unroll]] for (uint i = 0; i < TM; ++i) {                                                            \
@@ -118,7 +142,7 @@ void load_slice(int what, Strip s, uint rows, uint d0, uint to) {
         const uint d = element_of(n / RUN) + n % RUN;                                                   \
         uint word = float_to_bits(sums[i][n] * factor, OUT);                                            \
         if (per == 2u) word |= float_to_bits(sums[i][n + 1u] * factor, OUT) << 16;                      \
-        if (d < pc.d) words[(to.at + row_of(i) * to.step + d) / per] = word;                               \
+        if (d < pc.d) words[(to.at + row_of(i) * to.step + d) / per] = word;                            \
       }                                                                                                 \
     }                                                                                                   \
   }

@@ -28,7 +28,7 @@ export class FlashAttention extends Attention<typeof options> {
   readonly out: Linear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(flash, config);
+    super(flashKind, config);
     const { dim, heads, kvHeads, headDim, bias, qkNorm } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }, inits);
     this.norm = qkNorm ? new QKNorm(headDim) : null;
@@ -56,7 +56,7 @@ export class FlashAttention extends Attention<typeof options> {
   }
 }
 
-export const flash: AttentionKind<typeof options> = defineAttention({
+export const flashKind: AttentionKind<typeof options> = defineAttention({
   kind: 'flash',
   name: 'FlashAttention',
   doc: 'exact softmax in tiles; grouped keys, QK-norm',

@@ -3,3 +3,5 @@ export * from './flash.js';
 export * from './holo.js';
 export * from './hrr.js';
 export * from './mha.js';
+export * from './tpa.js';
+export * from './tt.js';

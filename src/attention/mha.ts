@@ -3,7 +3,7 @@
  * T × T matrix of weights: the baseline that the others are measured against.
  */
 import { Linear } from '../nn/linear.js';
-import { add, fill, greaterEqual, matmul, mul, permute, softmax, tril, triu, where } from '../ops/index.js';
+import { matmul, mul, permute } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
   Attention,
@@ -15,18 +15,16 @@ import {
 import { RowCache } from './cache.js';
 import type { ConfigInput } from './config.js';
 import { Heads } from './heads.js';
+import { visibleSoftmax } from './weights.js';
 
 const options = {};
-
-/** What a key that may not be seen scores: its weight is 0 beside any other, and finite where there is none. */
-const HIDDEN = -1e30;
 
 export class MultiHeadAttention extends Attention<typeof options> {
   readonly qkv: Heads;
   readonly out: Linear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(mha, config);
+    super(mhaKind, config);
     const { dim, heads, headDim, bias } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
     this.out = new Linear(heads * headDim, dim, {
@@ -47,30 +45,9 @@ export class MultiHeadAttention extends Attention<typeof options> {
     }
     const [qh, kh, vh] = [q, k, v].map((t) => permute(t, { axes: [0, 2, 1, 3] })) as [Tensor, Tensor, Tensor];
     const scores = mul(matmul(qh, kh, { transposeB: true }), 1 / Math.sqrt(headDim));
-    return permute(matmul(this.#weights(scores, context), vh), { axes: [0, 2, 1, 3] });
-  }
-
-  /** softmax of what may be seen; a query that sees nothing has weights of 0. */
-  #weights(scores: Tensor, { mask, causal }: Context): Tensor {
-    const [, , length, keys] = scores.shape as [number, number, number, number];
-    const added = mask && mask.dtype !== 'bool' ? add(scores, mask) : scores;
-    const kept = mask && mask.dtype !== 'bool' ? greaterEqual(mask, HIDDEN) : mask;
-    const order = this.#order(length, keys, causal);
-    const visible =
-      order && kept ? where(kept, order, fill({ shape: [], value: 0, dtype: 'bool' })) : (order ?? kept);
-    if (!visible) return softmax(added, { axis: -1 });
-    const weights = softmax(where(visible, added, HIDDEN), { axis: -1 });
-    return kept || length > keys ? where(visible, weights, 0) : weights;
-  }
-
-  /** bool [length, keys]: what causal order and window leave visible; undefined where that is everything. */
-  #order(length: number, keys: number, causal: boolean): Tensor | undefined {
-    const { window } = this.config;
-    if (!causal && window === 0) return undefined;
-    const shift = keys - length;
-    const all = fill({ shape: [length, keys], value: 1, dtype: 'bool' });
-    const past = tril(all, { diagonal: causal ? shift : shift + window - 1 });
-    return window > 0 ? triu(past, { diagonal: shift - window + 1 }) : past;
+    return permute(matmul(visibleSoftmax(scores, { ...context, window: this.config.window }), vh), {
+      axes: [0, 2, 1, 3],
+    });
   }
 
   protected makeCache(batch: number): RowCache<'k' | 'v'> {
@@ -79,7 +56,7 @@ export class MultiHeadAttention extends Attention<typeof options> {
   }
 }
 
-export const mha: AttentionKind<typeof options> = defineAttention({
+export const mhaKind: AttentionKind<typeof options> = defineAttention({
   kind: 'mha',
   name: 'MultiHeadAttention',
   doc: 'softmax with its T × T matrix: the baseline',

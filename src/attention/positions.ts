@@ -1,8 +1,9 @@
 /** Positions: rotation of queries and keys by the places of their tokens (Su et al., "RoFormer", arXiv:2104.09864). */
-import { rope, ropeTable } from '../ops/index.js';
+import { cast, mul, rope, ropeTable } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { keep, scope } from '../tensor/scope.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
+import { attentionFactor, type YarnOptions, yarnFrequencies } from './extension.js';
 
 export interface RotaryOptions {
   /** Channels of a head that are turned: even, at most all of them. */
@@ -13,6 +14,8 @@ export interface RotaryOptions {
   interleaved?: boolean;
   /** Places that the table has from the start; it grows when more are asked for. Default 256. */
   length?: number;
+  /** Frequencies and temperature for sequences longer than those of training. */
+  yarn?: YarnOptions;
 }
 
 export interface RotaryCall {
@@ -30,8 +33,11 @@ export class Rotary {
   readonly theta: number;
   readonly interleaved: boolean;
   #table: Tensor;
+  #yarn: YarnOptions | undefined;
+  /** Of logits while nothing is turned; undefined while it is. */
+  #dropped: number | undefined;
 
-  constructor({ dim, theta = 10000, interleaved = false, length = 256 }: RotaryOptions) {
+  constructor({ dim, theta = 10000, interleaved = false, length = 256, yarn }: RotaryOptions) {
     if (!Number.isInteger(dim) || dim < 2 || dim % 2 !== 0)
       throw new ArgumentError(`dim is ${String(dim)}`, {
         op: 'Rotary',
@@ -40,7 +46,42 @@ export class Rotary {
     this.dim = dim;
     this.theta = theta;
     this.interleaved = interleaved;
+    this.#yarn = yarn;
     this.#table = this.#made(length);
+  }
+
+  /** What a trained model's rotation is stretched by; null for none. Caches made before no longer fit. */
+  set yarn(options: YarnOptions | null) {
+    const before = this.#yarn;
+    this.#yarn = options ?? undefined;
+    try {
+      this.#remake(this.length);
+    } catch (error) {
+      this.#yarn = before;
+      throw error;
+    }
+  }
+  get yarn(): YarnOptions | null {
+    return this.#yarn ?? null;
+  }
+
+  /**
+   * From now on nothing is turned (DroPE): a model trained with rotation goes on without, as it is recalibrated for.
+   * Logits q · k are multiplied by `temperature`, half of it on each side: see dropeTemperature. `restore` undoes it.
+   */
+  drop({ temperature = 1 }: { temperature?: number } = {}): void {
+    if (!(temperature > 0) || !Number.isFinite(temperature))
+      throw new ArgumentError(`temperature is ${String(temperature)}`, {
+        op: 'Rotary',
+        hint: 'it is a positive factor of the logits',
+      });
+    this.#dropped = temperature;
+  }
+  restore(): void {
+    this.#dropped = undefined;
+  }
+  get dropped(): boolean {
+    return this.#dropped !== undefined;
   }
 
   /** How many places the table has now. */
@@ -51,6 +92,7 @@ export class Rotary {
   /** x [batch, length, heads, channels] with the first `dim` channels of its heads turned. */
   apply(x: Tensor, { offset = 0, positions, heads = 0 }: RotaryCall = {}): Tensor {
     const { interleaved } = this;
+    if (this.#dropped !== undefined) return this.#stretched(x, Math.sqrt(this.#dropped), heads);
     if (positions) return rope(x, this.#table, positions, { heads, interleaved });
     const length = x.shape[1]!;
     this.grow(offset + length);
@@ -67,17 +109,41 @@ export class Rotary {
 
   /** Makes room for places 0 … length - 1. */
   grow(length: number): void {
-    if (length <= this.length) return;
-    const old = this.#table;
-    this.#table = this.#made(2 ** Math.ceil(Math.log2(length)));
-    old.dispose();
+    if (length > this.length) this.#remake(2 ** Math.ceil(Math.log2(length)));
   }
 
   dispose(): void {
     this.#table.dispose();
   }
 
+  /** The first `heads` heads times `factor`; 0: all. */
+  #stretched(x: Tensor, factor: number, heads: number): Tensor {
+    if (factor === 1) return x;
+    const all = x.shape[2]!;
+    if (heads === 0 || heads === all) return mul(x, factor);
+    return scope(() => {
+      const each = Float32Array.from({ length: all }, (_, h) => (h < heads ? factor : 1));
+      const factors = tensor(each, [all, 1], { runtime: x.runtime });
+      return mul(x, x.dtype === 'float32' ? factors : cast(factors, { dtype: x.dtype }));
+    });
+  }
+
+  #remake(length: number): void {
+    const old = this.#table;
+    this.#table = this.#made(length);
+    old.dispose();
+  }
+
   #made(length: number): Tensor {
-    return keep(ropeTable({ length, dim: this.dim, theta: this.theta }));
+    const { dim, theta } = this;
+    const yarn = this.#yarn;
+    return keep(
+      ropeTable({
+        length,
+        dim,
+        theta,
+        ...(yarn && { frequencies: yarnFrequencies(dim, theta, yarn), factor: attentionFactor(yarn) }),
+      }),
+    );
   }
 }

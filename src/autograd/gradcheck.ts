@@ -5,10 +5,10 @@
 import type { Op, Operand, Problem } from '../ops/contract.js';
 import { inputSpec, observer, problemOf } from '../ops/record.js';
 import { ArgumentError, GradError } from '../runtime/errors.js';
-import type { Runtime } from '../runtime/runtime.js';
+import { runtime as currentRuntime, type Runtime } from '../runtime/runtime.js';
 import { decode, isFloat } from '../tensor/dtype.js';
 import { scope } from '../tensor/scope.js';
-import { describe, type Spec, spec } from '../tensor/shape.js';
+import { describe, type Shape, type Spec, spec } from '../tensor/shape.js';
 import { type Storage, Tensor } from '../tensor/tensor.js';
 import { backward } from './backward.js';
 import { leafOf, setRequiresGrad } from './leaf.js';
@@ -102,6 +102,21 @@ export function gradcheck(
     }
   }
   return report;
+}
+
+/**
+ * The values of `fn`, which is made of ops alone, computed in Float64 on their references: where a formula must be right
+ * to more digits than float32 has.
+ */
+export function inFloat64(
+  fn: (...inputs: Tensor[]) => Tensor,
+  inputs: readonly { shape: Shape; values: ArrayLike<number> }[],
+): Float64Array {
+  const interpreter = new Interpreter(currentRuntime());
+  return interpreter.run(() => {
+    const leaves = inputs.map((x) => interpreter.make(spec(x.shape, 'float32'), Float64Array.from(x.values)));
+    return interpreter.values(noGrad(() => fn(...leaves)));
+  });
 }
 
 /** Fixed weights that no symmetry of a function cancels. */

@@ -2,30 +2,37 @@
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode } from '../tensor/dtype.js';
 import { type Shape, type Spec, show, spec } from '../tensor/shape.js';
+import { scores, vectorsOf } from './attention.score.js';
 import {
   type AttentionAttrs,
   type AttentionWalk,
   type PackedAttentionAttrs,
   packedHeads,
   type Rows,
-  scores,
+  type ScoredAttentionAttrs,
+  type SomeAttentionAttrs,
+  sidesSize,
   sizesOf,
   visiblePairs,
 } from './attention.walk.js';
-import type { InputSpec, Problem, Sample } from './contract.js';
+import type { InputSpec, Problem } from './contract.js';
 
-export const commonAttrs: AttentionAttrs = {
-  causal: false,
-  window: 0,
+const sweepAttrs = { causal: false, window: 0, alibi: false, entropy: false };
+export const commonAttrs: AttentionAttrs = { ...sweepAttrs, scale: 0, keys: 0, score: 'dot' };
+export const packedAttrs: PackedAttentionAttrs = {
+  ...sweepAttrs,
   scale: 0,
-  entropy: false,
   score: 'dot',
+  heads: 0,
+  kvHeads: 0,
 };
-export const packedAttrs: PackedAttentionAttrs = { ...commonAttrs, heads: 0, kvHeads: 0 };
+export const scoredAttrs: ScoredAttentionAttrs = { ...sweepAttrs, keys: 0, score: 'gram' };
 
 export const maskInput: InputSpec = { name: 'mask', dtypes: ['bool', 'float32'], domain: [-2, 2] };
 /** Rows of log-sum-exps for which the weights of the samples stay below 1. */
 export const lseInput: InputSpec = { name: 'lse', dtype: 'float32', domain: [3, 5] };
+/** Radii, areas and factors of the samples, whatever the score takes them for. */
+export const sidesInput: InputSpec = { name: 'sides', dtype: 'float32', domain: [0.2, 2] };
 export const small = (name: string): InputSpec => ({ name, domain: [-1, 1] });
 
 const MOST_D = 256;
@@ -40,8 +47,14 @@ export const tell = (op: string, names: string, inputs: readonly Spec[]): Told =
   return { op, all: inputs.map((s, i) => `${name[i]} ${show(s.shape)}`).join(', ') };
 };
 
-/** Checks q, k, v of one call. */
-export function checkHeads({ op, all }: Told, [q, k, v]: readonly Spec[], attrs: AttentionAttrs): void {
+/** Checks q, k, v of one call that takes `scores`. */
+export function checkHeads(
+  { op, all }: Told,
+  [q, k, v]: readonly Spec[],
+  attrs: AttentionAttrs | ScoredAttentionAttrs,
+  scores: readonly string[],
+): void {
+  checkAttrs(op, attrs, scores);
   for (const [name, s] of Object.entries({ q: q!, k: k!, v: v! }))
     if (s.rank !== 4)
       throw new ShapeError(`${all}: ${name} is not of rank 4`, {
@@ -50,17 +63,63 @@ export function checkHeads({ op, all }: Told, [q, k, v]: readonly Spec[], attrs:
       });
   if (k!.shape.join() !== v!.shape.join())
     throw new ShapeError(`${all}: k and v differ`, { op, hint: 'both are [B, Tk, Hkv, D]' });
-  if (q!.shape[0] !== k!.shape[0] || q!.shape[3] !== k!.shape[3])
-    throw new ShapeError(`${all}: the first and the last dimension differ`, {
+  const P = vectorsOf(attrs.score);
+  if (q!.shape[0] !== k!.shape[0] || q!.shape[3] !== P * k!.shape[3]!)
+    throw new ShapeError(`${all}: the first and the last dimension ${P > 1 ? 'do not fit' : 'differ'}`, {
       op,
-      hint: 'batch and head size are the same in all three',
+      hint:
+        P > 1
+          ? `batch is the same in all three, and q has ${P} vectors of k's head size side by side`
+          : 'batch and head size are the same in all three',
     });
-  checkSizes({ op, all }, q!.shape[2]!, k!.shape[2]!, q!.shape[3]!);
-  checkAttrs(op, attrs);
+  checkSizes({ op, all }, q!.shape[2]!, k!.shape[2]!, k!.shape[3]!);
+  if (!Number.isInteger(attrs.keys) || attrs.keys < 0 || attrs.keys > k!.shape[1]!)
+    throw new ArgumentError(`keys is ${attrs.keys}, of ${k!.shape[1]} that are stored`, {
+      op,
+      hint: 'it counts the first rows of k and v that are there; 0: all',
+    });
+}
+
+/** Checks the sides of queries and keys. */
+export function checkSides(
+  { op, all }: Told,
+  [q, k, sides]: readonly [Spec, Spec, Spec],
+  attrs: ScoredAttentionAttrs,
+): void {
+  const sizes = sizesOf(q.shape, k.shape, attrs);
+  const wanted = [sizes.B, sidesSize(sizes)];
+  if (sides.shape.join() !== wanted.join())
+    throw new ShapeError(`${all}: sides are not ${show(wanted)}`, {
+      op,
+      hint: 'of each batch entry two numbers for each query and head, then one for each key and its head',
+    });
+}
+
+export function refuseMaskGradient(op: string, needed: boolean | undefined): void {
+  if (needed)
+    throw new ArgumentError('no gradient flows into a mask', {
+      op,
+      hint: 'detach the mask; a learned bias is no part of this op',
+    });
+}
+
+/** A part of the stored keys has no gradient. */
+export function refuseKept(op: string, { keys }: { keys: number }): void {
+  if (keys > 0)
+    throw new ArgumentError(`no gradient flows where keys is given, and it is ${keys}`, {
+      op,
+      hint: 'a cache with room is for decoding: slice k and v where their gradients are wanted',
+    });
 }
 
 /** Checks qkv of one call. */
-export function checkPacked({ op, all }: Told, qkv: Spec, attrs: PackedAttentionAttrs): void {
+export function checkPacked(
+  { op, all }: Told,
+  qkv: Spec,
+  attrs: PackedAttentionAttrs,
+  scores: readonly string[],
+): void {
+  checkAttrs(op, attrs, scores);
   for (const name of ['heads', 'kvHeads'] as const)
     if (!Number.isInteger(attrs[name]) || attrs[name] < (name === 'heads' ? 1 : 0))
       throw new ArgumentError(`${name} is ${attrs[name]}`, {
@@ -74,7 +133,6 @@ export function checkPacked({ op, all }: Told, qkv: Spec, attrs: PackedAttention
       hint: 'it is [batch, length, heads + 2 kvHeads, D]: the query heads, then those of keys, then of values',
     });
   checkSizes({ op, all }, Hq, Hkv, qkv.shape[3]!);
-  checkAttrs(op, attrs);
 }
 
 function checkSizes({ op, all }: Told, Hq: number, Hkv: number, D: number): void {
@@ -87,14 +145,19 @@ function checkSizes({ op, all }: Told, Hq: number, Hkv: number, D: number): void
     throw new ShapeError(`${all}: heads of ${D} elements`, { op, hint: `D is from 1 to ${MOST_D}` });
 }
 
-function checkAttrs(op: string, { window, scale, score }: AttentionAttrs): void {
+function checkAttrs(op: string, attrs: SomeAttentionAttrs, scores: readonly string[]): void {
+  const { window, score } = attrs;
+  const scale = 'scale' in attrs ? attrs.scale : 0;
   if (!Number.isInteger(window) || window < 0)
     throw new ArgumentError(`window is ${window}`, {
       op,
       hint: 'it is a number of keys; 0 leaves all visible',
     });
   if (!Number.isFinite(scale))
-    throw new ArgumentError(`scale is ${scale}`, { op, hint: 'it is a finite number; 0 means 1/√D' });
+    throw new ArgumentError(`scale is ${scale}`, {
+      op,
+      hint: "it is a finite number; 0 means the score's own",
+    });
   if (!scores.includes(score))
     throw new ArgumentError(`unknown score '${String(score)}'`, {
       op,
@@ -108,7 +171,7 @@ export function checkMask(
   mask: Spec | undefined,
   q: Spec,
   k: Spec,
-  attrs: AttentionAttrs,
+  attrs: SomeAttentionAttrs,
 ): void {
   if (!mask) return;
   const { B, Hq, Tq, Tk } = sizesOf(q.shape, k.shape, attrs);
@@ -134,7 +197,7 @@ export function checkLike(
 }
 
 /** [o, lse, entropy] of a call. */
-export function outputsOf(q: Spec, k: Spec, attrs: AttentionAttrs): Spec[] {
+export function outputsOf(q: Spec, k: Spec, attrs: SomeAttentionAttrs): Spec[] {
   const { B, Tq, Hq, D } = sizesOf(q.shape, k.shape, attrs);
   const stat = [B, Hq, Tq];
   return [spec([B, Tq, Hq, D], q.dtype), spec(stat, 'float32'), spec(attrs.entropy ? stat : [0], 'float32')];
@@ -142,105 +205,29 @@ export function outputsOf(q: Spec, k: Spec, attrs: AttentionAttrs): Spec[] {
 
 /** Attributes of the CPU kernels: native/cpu/attention.cc reads them in this order. */
 export function packCpu(
-  problem: Problem<AttentionAttrs>,
+  problem: Problem<SomeAttentionAttrs>,
   w: AttentionWalk,
   operands: readonly Rows[],
-  stats: readonly number[],
+  others: readonly number[],
 ): number[] {
   const maskKinds = { bool: 1, float32: 2 };
   return [
     dtypeCode[problem.inputs[0]!.dtype],
     scores.indexOf(w.score),
-    ...[w.B, w.Tq, w.Tk, w.Hq, w.Hkv, w.D, w.scale, Number(w.causal), w.window],
+    ...[w.B, w.Tq, w.Tk, w.Hq, w.Hkv, w.D, w.scale, Number(w.causal), w.window, Number(w.alibi)],
     ...(w.mask ? [maskKinds[w.mask.kind], w.mask.operand, ...w.mask.strides] : [0, 0, 0, 0, 0, 0]),
-    ...operands.flatMap(({ operand, offset, row }) => [operand, offset, row]),
-    ...stats,
+    ...(w.sides ? [w.sides.operand, w.sides.batch, w.sides.keys] : [-1, 0, 0]),
+    ...operands.flatMap(({ operand, offset, batch, row, head }) => [operand, offset, batch, row, head]),
+    ...others,
   ];
 }
 
-/** `matmuls` products of a query tile and a key tile: 2 forward, 5 backward. */
-export function costOf(problem: Problem<AttentionAttrs>, w: AttentionWalk, matmuls: number) {
+/** Products of a query tile and a key tile: 2 forward and 5 backward where a query has one vector. */
+export function costOf(problem: Problem<SomeAttentionAttrs>, w: AttentionWalk, pass: 'forward' | 'backward') {
+  const products = pass === 'forward' ? w.P + 1 : 3 * w.P + 2;
   return {
-    flops: 2 * matmuls * visiblePairs(w) * w.D * w.Hq * w.B,
+    flops: 2 * products * visiblePairs(w) * w.D * w.Hq * w.B,
     bytes: [...problem.inputs, ...problem.outputs].reduce((sum, s) => sum + s.bytes, 0),
     family: 'attention' as const,
   };
 }
-
-/** Sizes of a sample; the operands' shapes follow. */
-export interface Case {
-  B?: number;
-  T: number;
-  Tk?: number;
-  Hq?: number;
-  Hkv?: number;
-  D: number;
-  attrs?: Partial<AttentionAttrs>;
-  /** Which dimensions of the mask are full: of b, h, i, j. */
-  mask?: string;
-  maskDType?: 'bool' | 'float32';
-  dtypes?: Sample<object>['dtypes'];
-  heavy?: boolean;
-}
-
-/** Every head size that kernels have a path for, every mask, and sizes that no tile divides. */
-export const cases: readonly Case[] = [
-  { T: 7, D: 8, attrs: { causal: true, entropy: true } }, // small, odd, all outputs there: the self-tests' choice
-  { T: 5, D: 8 },
-  { T: 1, D: 16, attrs: { causal: true } },
-  { T: 37, D: 16, Hq: 2, attrs: { causal: true, entropy: true } },
-  { T: 64, D: 16, B: 2, Hq: 2, attrs: { causal: true } },
-  { T: 9, D: 1, attrs: { causal: true } },
-  { T: 21, D: 5, Hq: 2 },
-  { T: 70, D: 32, attrs: { causal: true } },
-  { T: 33, D: 40, Hq: 2, attrs: { causal: true } },
-  { T: 67, D: 64, attrs: { entropy: true } },
-  { T: 130, D: 64, attrs: { causal: true } },
-  { T: 19, D: 80, attrs: { causal: true } },
-  { T: 18, D: 128, attrs: { causal: true } },
-  { T: 17, D: 256, attrs: { causal: true } },
-  { T: 35, D: 24, attrs: { causal: true, window: 7 } },
-  { T: 34, D: 16, attrs: { window: 5, entropy: true } },
-  { T: 150, D: 16, attrs: { causal: true, window: 1 } },
-  { T: 20, D: 16, Hq: 6, Hkv: 2, attrs: { causal: true } },
-  { T: 12, D: 16, Hq: 4, Hkv: 1, attrs: { scale: 0.5 } },
-  { T: 12, D: 16, attrs: { scale: -0.4, causal: true } },
-  { B: 2, T: 23, D: 16, Hq: 2, mask: 'bhij' },
-  { B: 2, T: 23, D: 16, Hq: 2, mask: 'bhij', maskDType: 'float32' },
-  { B: 3, T: 18, D: 16, Hq: 2, mask: 'bj', attrs: { causal: true } },
-  { B: 3, T: 40, D: 8, mask: 'bi', attrs: { entropy: true } }, // whole rows are masked
-  { B: 2, T: 18, D: 16, mask: 'ij', maskDType: 'float32', attrs: { causal: true } },
-  { B: 2, T: 18, D: 16, Hq: 4, Hkv: 2, mask: 'h', maskDType: 'float32' },
-  { B: 0, T: 4, D: 16 },
-  { T: 0, D: 16 },
-  { T: 300, D: 64, Hq: 2, attrs: { causal: true }, heavy: true },
-  { B: 2, T: 519, D: 16, Hq: 2, Hkv: 1, attrs: { causal: true, window: 200, entropy: true }, heavy: true },
-  { T: 257, D: 32, mask: 'ij', heavy: true },
-];
-
-/** What only separate operands can have: as many keys as they like. */
-export const unequalCases: readonly Case[] = [
-  { T: 1, Tk: 40, D: 16, Hq: 4, Hkv: 2, attrs: { causal: true } },
-  { T: 7, Tk: 30, D: 32, attrs: { causal: true } },
-  { T: 30, Tk: 7, D: 16, attrs: { causal: true, entropy: true } }, // the first queries see no key
-  { T: 30, Tk: 50, D: 16, attrs: { window: 4 } },
-  { B: 2, T: 6, Tk: 19, D: 16, Hq: 2, mask: 'bj' },
-  { T: 4, Tk: 0, D: 16, attrs: { entropy: true } },
-  { T: 0, Tk: 4, D: 16 },
-  { T: 3, Tk: 1000, D: 64, attrs: { causal: true }, heavy: true },
-];
-
-/** Sizes with the defaults filled in, and the mask's shape as a list of none or one. */
-export function fullCase({ B = 1, T, Tk = T, Hq = 1, Hkv = Hq, D, mask }: Case) {
-  const masks =
-    mask === undefined ? [] : [[B, Hq, T, Tk].map((n, axis) => (mask.includes('bhij'[axis]!) ? n : 1))];
-  return { B, T, Tk, Hq, Hkv, D, masks };
-}
-
-/** The parts of a sample that do not depend on how q, k, v are stored; the mask is input number `maskAt`. */
-export const sampleOf = (c: Case, maskAt: number) => ({
-  ...(c.attrs && { attrs: c.attrs }),
-  ...(c.dtypes && { dtypes: c.dtypes }),
-  ...(c.heavy && { heavy: true }),
-  ...(c.maskDType && { inputDTypes: [...new Array<undefined>(maskAt), c.maskDType] }),
-});

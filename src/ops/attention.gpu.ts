@@ -1,23 +1,24 @@
 /**
  * Attention on Vulkan: which of its kernels (shaders/attention_*.comp) runs a problem, and with what tiles. The same
- * kernels serve separate and packed operands. A gradient is three launches: what it needs of each query, then dq, then
- * dk and dv; none adds into what another writes, so it is the same at every run.
+ * kernels serve separate and packed operands and every score. A gradient is three launches: what it needs of each query,
+ * then dq, then dk and dv; none adds into what another writes, so it is the same at every run. Gradients of queries'
+ * sides come with dq; for those of keys dkv has no binding left: they go through the scratch that it reads.
  */
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
+import { scores } from './attention.score.js';
 import {
-  type AttentionAttrs,
   type AttentionWalk,
   type BackwardWalk,
   type Rows,
-  scores,
+  type SomeAttentionAttrs,
   walkBackward,
   walkForward,
 } from './attention.walk.js';
 import type { GpuVariant, Problem } from './contract.js';
 import { MOST_TURNS, narrow, overBinding, overTurns } from './launch.js';
 
-type AttentionProblem = Problem<AttentionAttrs>;
+type AttentionProblem = Problem<SomeAttentionAttrs>;
 
 /** What a kernel makes: outputs of queries, their gradients, or those of keys and values. */
 type Kernel = 'forward' | 'dq' | 'dkv';
@@ -100,6 +101,7 @@ function launch(
         scores.indexOf(w.score),
         Number(kernel === 'forward' && problem.attrs.entropy),
         Number(w.D % 4 === 0),
+        Number(w.alibi),
         ...spec,
       ],
       push: [
@@ -115,6 +117,8 @@ function launch(
         floatBits(w.scale),
         ...(w.mask?.strides ?? [0, 0, 0, 0]),
         ...[w.q, w.k, w.v, w.dq, w.dk, w.dv].flatMap(place),
+        w.k.batch,
+        w.sides?.batch ?? 0,
       ],
       groups: Math.ceil((lines * blocks) / perGroup),
       binds,
@@ -133,6 +137,7 @@ function planForward(problem: AttentionProblem, caps: Caps, tierOf: TierOf): Gpu
     operands.target(w.o.operand),
     { operand: w.lse, write: true },
     { operand: w.entropy ?? w.lse, write: true },
+    read((w.sides ?? w.q).operand),
   ]);
   return planOf(dispatches, operands, caps);
 }
@@ -149,37 +154,72 @@ function planOf(dispatches: Dispatch[], operands: Operands, caps: Caps): GpuPlan
 function planBackward(problem: AttentionProblem, caps: Caps, tierOf: TierOf): GpuPlan {
   const w = walkBackward(problem);
   const operands = new Operands(problem, w);
-  const queries = w.B * w.Hq * w.Tq;
-  const rows = operands.add(Math.max(1, queries) * 8);
-  const inputs = [...inputBinds(w), read(w.dy.operand), read(rows)];
+  const rows = operands.add(Math.max(8, statBytes(w)));
+  const inputs = [...inputBinds(w), read(w.dy.operand)];
   const half = isHalf(problem);
-  const outputs = (list: readonly Rows[]) => list.map(({ operand }) => operands.target(operand));
+  const target = ({ operand }: Rows) => operands.target(operand);
   const dispatches = [
-    ...deltas(problem, w, queries, rows, caps),
-    ...launch(problem, w, 'dq', tierOf('dq', w, half, caps), [...inputs, ...outputs([w.dq])]),
-    ...launch(problem, w, 'dkv', tierOf('dkv', w, half, caps), [...inputs, ...outputs([w.dk, w.dv])]),
+    ...deltas(problem, w, rows, caps),
+    ...launch(problem, w, 'dq', tierOf('dq', w, half, caps), [
+      ...inputs,
+      read(rows),
+      target(w.dq),
+      w.dsides ? { operand: w.dsides.operand, write: true } : read(w.lse),
+    ]),
+    ...launch(problem, w, 'dkv', tierOf('dkv', w, half, caps), [
+      ...inputs,
+      { operand: rows, write: w.dsides !== undefined },
+      target(w.dk),
+      target(w.dv),
+    ]),
+    ...keySides(w, rows, caps),
   ];
   return planOf(dispatches, operands, caps);
 }
 
-/** lse and sum(dy o) of each query, side by side. */
-function deltas(
-  problem: AttentionProblem,
-  w: BackwardWalk,
-  queries: number,
-  rows: number,
-  caps: Caps,
-): Dispatch[] {
+const queriesOf = (w: AttentionWalk) => w.B * w.Hq * w.Tq;
+/** Keys that have sides. */
+const sidedKeys = (w: AttentionWalk) => (w.sides ? w.B * w.Hkv * w.Tk : 0);
+
+/** What dq and dkv read of each query, and of each key: shaders/lib/attention.glsl. */
+const statBytes = (w: AttentionWalk) => queriesOf(w) * (w.sides ? 16 : 8) + sidedKeys(w) * 8;
+
+/** lse and sum(dy o) of each query, and the sides of queries and keys, side by side. */
+function deltas(problem: AttentionProblem, w: BackwardWalk, rows: number, caps: Caps): Dispatch[] {
+  const queries = queriesOf(w);
   if (queries === 0) return [];
+  const keys = sidedKeys(w);
   const { dtype } = problem.inputs[0]!;
   const size = Math.min(64, caps.maxInvocations);
   return [
     {
       shader: 'attention_delta',
-      spec: [size, dtypeCode[dtype], w.D, Number(w.D % (4 * perWord(dtype)) === 0)],
-      push: [queries, w.Tq, w.Hq],
-      groups: Math.ceil(queries / size),
-      binds: [read(w.dy.operand), read(w.o.operand), read(w.lse), { operand: rows, write: true }],
+      spec: [size, dtypeCode[dtype], w.D, Number(w.D % (4 * perWord(dtype)) === 0), Number(!!w.sides)],
+      push: [queries, w.Tq, w.Hq, keys, w.Tk, w.Hkv, w.sides?.batch ?? 0],
+      groups: Math.ceil(Math.max(queries, keys) / size),
+      binds: [
+        read(w.dy.operand),
+        read(w.o.operand),
+        read(w.lse),
+        { operand: rows, write: true },
+        read(w.sides?.operand ?? w.lse),
+      ],
+    },
+  ];
+}
+
+/** Gradients of the keys' sides, to where they belong. */
+function keySides(w: BackwardWalk, rows: number, caps: Caps): Dispatch[] {
+  const keys = sidedKeys(w);
+  if (!w.dsides || keys === 0) return [];
+  const size = Math.min(64, caps.maxInvocations);
+  return [
+    {
+      shader: 'attention_sides',
+      spec: [size],
+      push: [keys, w.Tk, w.Hkv, w.dsides.keys, w.dsides.batch, queriesOf(w) * 2],
+      groups: Math.ceil(keys / size),
+      binds: [read(rows), { operand: w.dsides.operand, write: true }],
     },
   ];
 }
@@ -191,7 +231,7 @@ function refusal(problem: AttentionProblem, w: AttentionWalk, caps: Caps): strin
   const over = overBinding([...problem.inputs, ...problem.outputs], caps);
   if (over) return over;
   const scratch = [
-    w.B * w.Hq * w.Tq * 8,
+    statBytes(w),
     ...(ragged(problem, w) ? problem.outputs.map((s) => s.size * dtypeBytes.float32) : []),
   ];
   if (Math.max(...scratch) > caps.maxBindingBytes)
@@ -207,11 +247,11 @@ function columnsOf(w: AttentionWalk, kernel: Kernel, rows: number): number {
 
 /** The variants of a tier. `turns` its loops take; `refuses` what else it cannot do. */
 function variantsOf(
-  tier: Pick<GpuVariant<AttentionAttrs>, 'name' | 'prefers'>,
+  tier: Pick<GpuVariant<SomeAttentionAttrs>, 'name' | 'prefers'>,
   tierOf: TierOf,
   turns: (w: AttentionWalk, kernel: Kernel, tier: Tier) => number,
   refuses: (w: AttentionWalk, half: boolean, caps: Caps) => string | null,
-): [forward: GpuVariant<AttentionAttrs>, backward: GpuVariant<AttentionAttrs>] {
+): [forward: GpuVariant<SomeAttentionAttrs>, backward: GpuVariant<SomeAttentionAttrs>] {
   const admits = (problem: AttentionProblem, w: AttentionWalk, kernels: readonly Kernel[], caps: Caps) => {
     const half = isHalf(problem);
     const why = refusal(problem, w, caps) ?? refuses(w, half, caps);
@@ -271,8 +311,8 @@ const [shared, sharedBackward] = variantsOf(
     const [, depth, slice, , perThread] = spec as [number, number, number, number, number];
     const loads =
       Math.ceil((depth * (rows + COLUMNS)) / 4 / size) + Math.ceil((slice * perThread * 4) / size);
-    const products = 2 * Math.ceil(w.D / depth) * (loads + depth / 4 + 1);
-    const sums = 2 * Math.ceil(COLUMNS / slice) * (loads + slice / 4 + 1);
+    const products = (w.P + 1) * Math.ceil(w.D / depth) * (loads + depth / 4 + 1);
+    const sums = (w.P + 1) * Math.ceil(COLUMNS / slice) * (loads + slice / 4 + 1);
     const groups = kernel === 'dkv' ? w.Hq / w.Hkv : 1;
     return groups * Math.ceil(columnsOf(w, kernel, rows) / COLUMNS + 1) * (products + sums + 1);
   },
@@ -303,9 +343,9 @@ const nobarrierTier: TierOf = (kernel, w, _, caps) => {
 };
 
 function turnsOfRows(w: AttentionWalk, kernel: Kernel, rows: number, columns: number): number {
-  const sweeps = { forward: 2, dq: 3, dkv: 4 }[kernel] * Math.ceil(w.D / 4) + 1;
+  const sweeps = { forward: w.P + 1, dq: 2 * w.P + 1, dkv: 2 * w.P + 2 }[kernel] * Math.ceil(w.D / 4) + 1;
   const groups = kernel === 'dkv' ? w.Hq / w.Hkv : 1;
-  return groups * (Math.ceil(columnsOf(w, kernel, rows) / columns) + 1) * sweeps + 2 * rows * w.D;
+  return groups * (Math.ceil(columnsOf(w, kernel, rows) / columns) + 1) * sweeps + 2 * rows * w.P * w.D;
 }
 
 const [nobarrier, nobarrierBackward] = variantsOf(
@@ -315,11 +355,11 @@ const [nobarrier, nobarrierBackward] = variantsOf(
   () => null,
 );
 
-/** Of attention and packed_attention. */
-export const attentionVariants: readonly GpuVariant<AttentionAttrs>[] = [shared, nobarrier];
+/** Of attention, packed_attention and scored_attention. */
+export const attentionVariants: readonly GpuVariant<SomeAttentionAttrs>[] = [shared, nobarrier];
 
 /** Of their gradients. */
-export const attentionBackwardVariants: readonly GpuVariant<AttentionAttrs>[] = [
+export const attentionBackwardVariants: readonly GpuVariant<SomeAttentionAttrs>[] = [
   sharedBackward,
   nobarrierBackward,
 ];

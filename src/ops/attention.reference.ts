@@ -1,99 +1,138 @@
 /** Attention and its gradient in Float64, one query at a time: the oracle of every kernel. */
-import { visibleKeys } from './attention.walk.js';
+import { alibiSlope, type Sloped, scoreOf } from './attention.score.js';
+import { type AttentionWalk, visibleKeys } from './attention.walk.js';
 
 type Array64 = Float64Array;
+type Optional64 = Array64 | undefined;
 
-import type { AttentionWalk } from './attention.walk.js';
-
-/** q, o are [B, Tq, Hq, D]; k, v are [B, Tk, Hkv, D]; lse and entropy are [B, Hq, Tq]. */
+/** What the reference reads of a walk: q is [B, Tq, Hq, P D], o [B, Tq, Hq, D], k, v [B, kept, Hkv, D]. */
 export interface ReferenceSizes
-  extends Pick<AttentionWalk, 'B' | 'Tq' | 'Tk' | 'Hq' | 'Hkv' | 'D' | 'scale' | 'causal' | 'window'> {
+  extends Pick<
+    AttentionWalk,
+    'B' | 'Tq' | 'Tk' | 'kept' | 'Hq' | 'Hkv' | 'D' | 'P' | 'scale' | 'score' | 'causal' | 'window' | 'alibi'
+  > {
   mask: { kind: 'bool' | 'float32'; strides: readonly [number, number, number, number] } | undefined;
+  sides: { batch: number; keys: number } | undefined;
 }
 
-/** Calls `visit` for each query, with its index, those of its row of q and of lse, its keys' rows, and their scores. */
+/** A key that a query sees: where its row begins, where its side is, and the score of both. */
+interface Seen extends Sloped {
+  row: number;
+  side: number;
+}
+
+/** A query: where its vectors, its row of o, its statistics and its two sides begin. */
+interface Query {
+  vectors: number;
+  row: number;
+  stat: number;
+  side: number;
+}
+
+/** Calls `visit` for each query with the keys that it sees. */
 function eachQuery(
   sizes: ReferenceSizes,
-  [q, k, mask]: readonly [Array64, Array64, Array64 | undefined],
-  visit: (row: number, stat: number, keys: readonly number[], scores: readonly number[]) => void,
+  [q, k, sides, mask]: readonly [Array64, Array64, Optional64, Optional64],
+  visit: (query: Query, keys: readonly Seen[]) => void,
 ): void {
-  const { B, Tq, Tk, Hq, Hkv, D, scale } = sizes;
+  const { B, Tq, Tk, kept, Hq, Hkv, D, P, scale, alibi } = sizes;
+  const side = sizes.sides ?? { batch: 0, keys: 0 };
+  const [sb, sh, si, sj] = sizes.mask?.strides ?? [0, 0, 0, 0];
+  const x = new Float64Array(P);
+  const beside = new Float64Array(3);
   for (let b = 0; b < B; b++)
     for (let h = 0; h < Hq; h++)
       for (let i = 0; i < Tq; i++) {
         const row = ((b * Tq + i) * Hq + h) * D;
-        const keys: number[] = [];
-        const scores: number[] = [];
+        const query = {
+          vectors: row * P,
+          row,
+          stat: (b * Hq + h) * Tq + i,
+          side: b * side.batch + (i * Hq + h) * 2,
+        };
+        if (sides) beside.set([sides[query.side]!, sides[query.side + 1]!]);
+        const maskAt = (i: number, j: number) => mask![b * sb + h * sh + i * si + j * sj]!;
+        const keys: Seen[] = [];
         const [from, to] = visibleKeys(sizes, i);
         for (let j = from; j < to; j++) {
-          const key = ((b * Tk + j) * Hkv + Math.floor(h / (Hq / Hkv))) * D;
-          let score = 0;
-          for (let d = 0; d < D; d++) score += q[row + d]! * k[key + d]!;
-          score *= scale;
-          if (sizes.mask) {
-            const [sb, sh, si, sj] = sizes.mask.strides;
-            const value = mask![b * sb + h * sh + i * si + j * sj]!;
-            if (sizes.mask.kind === 'float32') score += value;
-            else if (value === 0) continue;
+          if (sizes.mask?.kind === 'bool' && maskAt(i, j) === 0) continue;
+          const head = Math.floor(h / (Hq / Hkv));
+          const key = ((b * kept + j) * Hkv + head) * D;
+          const keySide = b * side.batch + side.keys + j * Hkv + head;
+          for (let p = 0; p < P; p++) {
+            let sum = 0;
+            for (let d = 0; d < D; d++) sum += q[query.vectors + p * D + d]! * k[key + d]!;
+            x[p] = sum;
           }
-          if (score === Number.NEGATIVE_INFINITY) continue;
-          keys.push(key);
-          scores.push(score);
+          if (sides) beside[2] = sides[keySide]!;
+          const { score, byProducts, bySides } = scoreOf(sizes.score, scale, x, beside);
+          let shown = score;
+          if (alibi) shown -= alibiSlope(h, Hq) * Math.abs(i + Tk - Tq - j);
+          if (sizes.mask?.kind === 'float32') shown += maskAt(i, j);
+          if (shown !== Number.NEGATIVE_INFINITY)
+            keys.push({ row: key, side: keySide, score: shown, byProducts, bySides });
         }
-        visit(row, (b * Hq + h) * Tq + i, keys, scores);
+        visit(query, keys);
       }
 }
 
 /** [o, lse, entropy]. A query that sees no key has o = 0, lse = -inf, entropy 0. */
 export function attentionReference(
   sizes: ReferenceSizes,
-  [q, k, v, mask]: readonly (Array64 | undefined)[],
+  [q, k, v, sides, mask]: readonly Optional64[],
 ): [Array64, Array64, Array64] {
   const { B, Tq, Hq, D } = sizes;
-  const o = new Float64Array(q!.length);
+  const o = new Float64Array(B * Tq * Hq * D);
   const lse = new Float64Array(B * Hq * Tq).fill(Number.NEGATIVE_INFINITY);
   const entropy = new Float64Array(B * Hq * Tq);
-  eachQuery(sizes, [q!, k!, mask], (row, stat, keys, scores) => {
+  eachQuery(sizes, [q!, k!, sides, mask], ({ row, stat }, keys) => {
     if (keys.length === 0) return;
-    const max = scores.reduce((a, b) => Math.max(a, b));
-    const weights = scores.map((s) => Math.exp(s - max));
+    const max = keys.reduce((most, { score }) => Math.max(most, score), Number.NEGATIVE_INFINITY);
+    const weights = keys.map(({ score }) => Math.exp(score - max));
     const sum = weights.reduce((a, b) => a + b);
     lse[stat] = max + Math.log(sum);
     keys.forEach((key, n) => {
       const p = weights[n]! / sum;
-      for (let d = 0; d < D; d++) o[row + d]! += p * v![key + d]!;
-      entropy[stat]! += p * (lse[stat]! - scores[n]!);
+      for (let d = 0; d < D; d++) o[row + d]! += p * v![key.row + d]!;
+      entropy[stat]! += p * (lse[stat]! - key.score);
     });
   });
   return [o, lse, entropy];
 }
 
-/** [dq, dk, dv] with the weights that lse gives: dS = P (dP - rowsum(dy o)), P = exp(S - lse), dP = dy vᵀ. */
+/** [dq, dk, dv, dsides] with the weights that lse gives: dS = P (dP - rowsum(dy o)), P = exp(S - lse), dP = dy vᵀ. */
 export function attentionBackwardReference(
   sizes: ReferenceSizes,
-  [dy, q, k, v, o, lse, mask]: readonly (Array64 | undefined)[],
-): [Array64, Array64, Array64] {
-  const { D, scale } = sizes;
+  [dy, q, k, v, sides, o, lse, mask]: readonly Optional64[],
+): [Array64, Array64, Array64, Array64] {
+  const { D } = sizes;
   const dq = new Float64Array(q!.length);
   const dk = new Float64Array(k!.length);
   const dv = new Float64Array(k!.length);
-  eachQuery(sizes, [q!, k!, mask], (row, stat, keys, scores) => {
+  const dsides = new Float64Array(sides?.length ?? 0);
+  eachQuery(sizes, [q!, k!, sides, mask], ({ vectors, row, stat, side }, keys) => {
     if (lse![stat] === Number.NEGATIVE_INFINITY) return;
     let delta = 0;
     for (let d = 0; d < D; d++) delta += dy![row + d]! * o![row + d]!;
-    keys.forEach((key, n) => {
-      const p = Math.exp(scores[n]! - lse![stat]!);
+    for (const key of keys) {
+      const p = Math.exp(key.score - lse![stat]!);
       let dp = 0;
-      for (let d = 0; d < D; d++) dp += dy![row + d]! * v![key + d]!;
-      const ds = p * (dp - delta) * scale;
-      for (let d = 0; d < D; d++) {
-        dv[key + d]! += p * dy![row + d]!;
-        dq[row + d]! += ds * k![key + d]!;
-        dk[key + d]! += ds * q![row + d]!;
-      }
-    });
+      for (let d = 0; d < D; d++) dp += dy![row + d]! * v![key.row + d]!;
+      const ds = p * (dp - delta);
+      for (let d = 0; d < D; d++) dv[key.row + d]! += p * dy![row + d]!;
+      key.byProducts.forEach((slope, n) => {
+        for (let d = 0; d < D; d++) {
+          dq[vectors + n * D + d]! += ds * slope * k![key.row + d]!;
+          dk[key.row + d]! += ds * slope * q![vectors + n * D + d]!;
+        }
+      });
+      if (!sides) continue;
+      dsides[side]! += ds * key.bySides[0];
+      dsides[side + 1]! += ds * key.bySides[1];
+      dsides[key.side]! += ds * key.bySides[2];
+    }
   });
-  return [dq, dk, dv];
+  return [dq, dk, dv, dsides];
 }
 
 /** The heads [from, to) of each row of x, of `heads` heads of D elements. */

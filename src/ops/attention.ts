@@ -3,30 +3,28 @@
  * log-sum-exp of each row and no more (Dao, "FlashAttention-2", arXiv:2307.08691). The CPU side is
  * native/cpu/attention.cc, the gradient attention.backward.ts.
  */
-import { ArgumentError } from '../runtime/errors.js';
 import { floatDTypes } from '../tensor/dtype.js';
 import type { Spec } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
-  type Case,
-  cases,
   checkHeads,
   checkMask,
   checkPacked,
   commonAttrs,
   costOf,
-  fullCase,
   maskInput,
   outputsOf,
   packCpu,
   packedAttrs,
-  sampleOf,
+  refuseKept,
+  refuseMaskGradient,
   small,
   tell,
-  unequalCases,
 } from './attention.common.js';
 import { attentionVariants } from './attention.gpu.js';
 import { attentionReference, takeHeads } from './attention.reference.js';
+import { type Case, cases, fullCase, keptCases, sampleOf, unequalCases } from './attention.samples.js';
+import { productScores } from './attention.score.js';
 import {
   type AttentionAttrs,
   type PackedAttentionAttrs,
@@ -37,7 +35,7 @@ import { defineOp, type Problem, type Sample, type Value } from './define.js';
 
 export type { AttentionAttrs, PackedAttentionAttrs };
 
-function cpu(problem: Problem<AttentionAttrs>) {
+function cpu(problem: Problem<AttentionAttrs | PackedAttentionAttrs>) {
   const w = walkForward(problem);
   return {
     kernel: 'attention',
@@ -45,35 +43,29 @@ function cpu(problem: Problem<AttentionAttrs>) {
   };
 }
 
-function refuseMaskGradient(op: string, needed: boolean | undefined): void {
-  if (needed)
-    throw new ArgumentError('no gradient flows into a mask', {
-      op,
-      hint: 'detach the mask; a learned bias is no part of this op',
-    });
-}
-
 /** Of a row without entropy asked for, the reference returns nothing: its output is [0]. */
 const reference = (
-  problem: Problem<AttentionAttrs>,
-  operands: readonly (Float64Array | undefined)[],
+  problem: Problem<AttentionAttrs | PackedAttentionAttrs>,
+  [q, k, v, mask]: readonly (Float64Array | undefined)[],
 ): Float64Array[] => {
-  const [o, lse, entropy] = attentionReference(walkForward(problem), operands);
+  const [o, lse, entropy] = attentionReference(walkForward(problem), [q, k, v, undefined, mask]);
   return [o, lse, problem.attrs.entropy ? entropy : new Float64Array(0)];
 };
 
 const tolerance = 3e-5;
 
 const heads = (c: Case): Sample<AttentionAttrs> => {
-  const { B, T, Tk, Hq, Hkv, D, masks } = fullCase(c);
-  const keys = [B, Tk, Hkv, D];
+  const { B, T, kept, Hq, Hkv, D, masks } = fullCase(c);
+  const keys = [B, kept, Hkv, D];
   return { shapes: [[B, T, Hq, D], keys, keys, ...masks], ...sampleOf(c, 3) };
 };
 
 /**
  * `attention(q, k, v, mask?, attrs)`: o = softmax(scale q kᵀ + mask) v. q is [B, Tq, Hq, D], k and v are
  * [B, Tk, Hkv, D]; query head h reads head ⌊h / (Hq / Hkv)⌋ of the keys. A boolean mask keeps where it is true, a float
- * mask is added to the scaled scores; its dimensions of [B, Hq, Tq, Tk] may be 1. A query that sees no key gives 0.
+ * mask is added to the scaled scores; its dimensions of [B, Hq, Tq, Tk] may be 1. A query that sees no key gives 0. With
+ * `keys` the first so many rows of k and v are there (a cache with room); with `score: 'born'` o = softmax(scale ln((q
+ * kᵀ)² + 1e-6) + mask) v; `alibi` lowers scores by the distance of query and key.
  */
 export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tensor]>()<AttentionAttrs>({
   name: 'attention',
@@ -86,24 +78,25 @@ export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tenso
   infer(inputs, attrs) {
     const [q, k, , mask] = inputs as [Spec, Spec, Spec, Spec?];
     const told = tell('attention', 'q k v mask', inputs);
-    checkHeads(told, inputs, attrs);
+    checkHeads(told, inputs, attrs, productScores);
     checkMask(told, mask, q, k, attrs);
     return outputsOf(q, k, attrs);
   },
   reference: (inputs, problem) => reference(problem, inputs),
   cpu,
   gpu: attentionVariants,
-  cost: (problem) => costOf(problem, walkForward(problem), 2),
+  cost: (problem) => costOf(problem, walkForward(problem), 'forward'),
   backward({ grads: [dy], needs, inputs: [q, k, v, mask], outputs: [o, lse], problem, attrs, F }) {
     const masked = problem.inputs.length > 3;
     refuseMaskGradient('attention', needs[3]);
+    refuseKept('attention', attrs);
     const operands = [dy, q, k, v, o, lse, ...(masked ? [mask] : [])];
     const [dq, dk, dv] = F.attentionBackward!(...operands, attrs) as unknown as Value[];
     return [dq!, dk!, dv!, ...(masked ? [null] : [])];
   },
   saves: { inputs: [0, 1, 2, 3], outputs: [0, 1] },
   tolerance,
-  samples: [...cases, ...unequalCases].map(heads),
+  samples: [...cases, ...unequalCases, ...keptCases].map(heads),
   invalid: [
     { shapes: [[2, 4, 8], [2, 4, 8], [2, 4, 8]], code: 'ATTN_SHAPE' }, // biome-ignore format: one call a line
     { ...heads({ T: 4, Hq: 3, Hkv: 2, D: 8 }), code: 'ATTN_SHAPE' },
@@ -116,6 +109,9 @@ export const attention = defineOp<[q: Tensor, k: Tensor, v: Tensor, mask?: Tenso
     { ...heads({ T: 4, D: 8, attrs: { window: -1 } }), code: 'ATTN_ARGUMENT' },
     { ...heads({ T: 4, D: 8, attrs: { scale: Number.NaN } }), code: 'ATTN_ARGUMENT' },
     { ...heads({ T: 4, D: 8, attrs: { score: 'cosine' as 'dot' } }), code: 'ATTN_ARGUMENT' },
+    { ...heads({ T: 4, D: 8, attrs: { score: 'gram' as 'dot' } }), code: 'ATTN_ARGUMENT' },
+    { ...heads({ T: 4, D: 8, attrs: { keys: 5 } }), code: 'ATTN_ARGUMENT' },
+    { ...heads({ T: 4, D: 8, attrs: { keys: -1 } }), code: 'ATTN_ARGUMENT' },
   ],
 });
 
@@ -124,7 +120,7 @@ const packed = (c: Case): Sample<PackedAttentionAttrs> => {
   const sample = sampleOf(c, 1);
   return {
     shapes: [[B, T, Hq + 2 * Hkv, D], ...masks],
-    ...sample,
+    ...(sample as Omit<Sample<PackedAttentionAttrs>, 'shapes'>),
     attrs: { ...sample.attrs, heads: Hq, ...(Hkv !== Hq && { kvHeads: Hkv }) },
   };
 };
@@ -144,7 +140,7 @@ export const packedAttention = defineOp<[qkv: Tensor, mask?: Tensor]>()<PackedAt
   infer(inputs, attrs) {
     const [qkv, mask] = inputs as [Spec, Spec?];
     const told = tell('packed_attention', 'qkv mask', inputs);
-    checkPacked(told, qkv, attrs);
+    checkPacked(told, qkv, attrs, productScores);
     checkMask(told, mask, qkv, qkv, attrs);
     return outputsOf(qkv, qkv, attrs);
   },
@@ -157,7 +153,7 @@ export const packedAttention = defineOp<[qkv: Tensor, mask?: Tensor]>()<PackedAt
   },
   cpu,
   gpu: attentionVariants,
-  cost: (problem) => costOf(problem, walkForward(problem), 2),
+  cost: (problem) => costOf(problem, walkForward(problem), 'forward'),
   backward({ grads: [dy], needs, inputs: [qkv, mask], outputs: [o, lse], problem, attrs, F }) {
     const masked = problem.inputs.length > 1;
     refuseMaskGradient('packed_attention', needs[1]);

@@ -272,28 +272,38 @@ export interface RopeTableOptions {
   theta?: number;
   /** Factor of the positions: trained length / wanted length interpolates (Chen et al., arXiv:2306.15595). */
   scale?: number;
+  /** Angle of each pair from one place to the next, dim / 2 of them, in place of theta^(-2 i / dim). */
+  frequencies?: ArrayLike<number>;
+  /** Of cosines and sines: what is turned is stretched by it. */
+  factor?: number;
 }
 
 /** cos and sin of scale t theta^(-2 i / dim): float32 [length, dim / 2, 2], computed in float64. */
-export function ropeTable({ length, dim, theta = 10000, scale = 1 }: RopeTableOptions): Tensor {
+export function ropeTable(options: RopeTableOptions): Tensor {
+  const { length, dim, theta = 10000, scale = 1, frequencies, factor = 1 } = options;
   const whole = (n: unknown) => Number.isInteger(n) && (n as number) >= 0;
   if (!whole(length) || !whole(dim) || dim % 2 !== 0)
     throw new ArgumentError(`length ${String(length)} and dim ${String(dim)} make no table`, {
       op: 'ropeTable',
       hint: 'they are integers, and dim is even',
     });
-  if (!(theta > 0) || !Number.isFinite(theta) || !Number.isFinite(scale))
-    throw new ArgumentError(`theta ${String(theta)} and scale ${String(scale)} give no frequencies`, {
+  if (!(theta > 0) || ![theta, scale, factor].every(Number.isFinite))
+    throw new ArgumentError(`theta ${String(theta)}, scale ${scale} and factor ${factor} give no table`, {
       op: 'ropeTable',
       hint: 'they are finite numbers, and theta is positive',
+    });
+  if (frequencies && (frequencies.length !== dim / 2 || !Array.from(frequencies).every(Number.isFinite)))
+    throw new ArgumentError(`${frequencies.length} frequencies for ${dim / 2} pairs`, {
+      op: 'ropeTable',
+      hint: 'give a finite angle for each pair of channels',
     });
   const shape = [length, dim / 2, 2];
   const table = new Float32Array(sizeOf(shape));
   for (let i = 0; i < dim / 2; i++) {
-    const frequency = scale * theta ** ((-2 * i) / dim);
+    const frequency = scale * (frequencies?.[i] ?? theta ** ((-2 * i) / dim));
     for (let t = 0; t < length; t++) {
-      table[t * dim + 2 * i] = Math.cos(t * frequency);
-      table[t * dim + 2 * i + 1] = Math.sin(t * frequency);
+      table[t * dim + 2 * i] = factor * Math.cos(t * frequency);
+      table[t * dim + 2 * i + 1] = factor * Math.sin(t * frequency);
     }
   }
   return tensor(table, shape);

@@ -163,6 +163,25 @@ const table: readonly Unary[] = [
     reads: 'x',
   },
   {
+    name: 'sinh',
+    doc: '(e^x - e^-x) / 2',
+    f: Math.sinh,
+    far: [-88, 88],
+    flops: 12,
+    // cosh x = |sinh x| + e^-|x|, without a square that overflows.
+    backward: (g, x, y, F) => F.mul!(g, F.add!(F.abs!(y), F.exp!(F.neg!(F.abs!(x))))),
+    reads: 'xy',
+  },
+  {
+    name: 'asinh',
+    doc: 'ln(x + √(x² + 1))',
+    f: Math.asinh,
+    far: [-1e6, 1e6],
+    flops: 20,
+    backward: (g, x, _y, F) => F.mul!(g, F.rsqrt!(F.add!(F.square!(x), 1))),
+    reads: 'x',
+  },
+  {
     name: 'log_sigmoid',
     doc: '-ln(1 + e^-x)',
     f: (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
@@ -239,4 +258,6 @@ export const gelu = named('gelu');
 export const geluTanh = named('gelu_tanh');
 export const silu = named('silu');
 export const erf = named('erf');
+export const sinh = named('sinh');
+export const asinh = named('asinh');
 export const logSigmoid = named('log_sigmoid');
