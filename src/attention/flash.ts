@@ -60,7 +60,8 @@ export const flashKind: AttentionKind<typeof options> = defineAttention({
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
   samples: [
     { kvHeads: 1, qkNorm: true },
-    { window: 3, alibi: true },
+    { window: 3 },
+    { alibi: true },
     { causal: false },
     { bias: false, headDim: 6 },
   ],

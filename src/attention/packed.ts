@@ -23,12 +23,9 @@ export function attendPacked(
   { heads, kvHeads, window, alibi }: Pick<CommonConfig, 'heads' | 'kvHeads' | 'window' | 'alibi'>,
   { causal, mask, cache }: Pick<Context, 'causal' | 'mask' | 'cache'>,
 ): Tensor {
-  const order = { causal, window, alibi };
-  if (!(cache instanceof RowCache)) return packedAttention(qkv, mask, { heads, kvHeads, ...order });
-  const all = heads + kvHeads;
-  const { k, v } = (cache as KeyCache).append({
-    k: headsOf(qkv, heads, all),
-    v: headsOf(qkv, all, all + kvHeads),
-  });
-  return attention(headsOf(qkv, 0, heads), k, v, mask, { ...order, keys: cache.length });
+  const attrs = { causal, window, alibi };
+  if (!(cache instanceof RowCache)) return packedAttention(qkv, mask, { heads, kvHeads, ...attrs });
+  const keys = heads + kvHeads;
+  const { k, v } = cache.append({ k: headsOf(qkv, heads, keys), v: headsOf(qkv, keys, keys + kvHeads) });
+  return attention(headsOf(qkv, 0, heads), k!, v!, mask, { ...attrs, keys: cache.length });
 }
