@@ -101,6 +101,13 @@ float asinh_positive(float s) {
   return 2.0 * y + y * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
 }
 
+// Of any s; far out ln |s| + ln 2, where s^2 would overflow.
+float asinh_safe(float x) {
+  const float a = abs(x);
+  const float y = a > 1e6 ? log_safe(a) + 0.69314718056 : is_nan(x) ? x : asinh_positive(a);
+  return uintBitsToFloat(floatBitsToUint(y) | (floatBitsToUint(x) & 0x80000000u));
+}
+
 float sigmoid_safe(float x) {
   if (is_nan(x)) return x;
   if (x < -104.0) return 0.0;  // as IEEE's 1 / (1 + inf), which drivers need not give
@@ -119,36 +126,6 @@ float erf_safe(float x) {
   const float l = 0.0003537023440003395 + b * (1.127040147781372 + b * (0.6382255554199219 + b * (0.10303746908903122 + b * (-0.02180536650121212 + b * (0.0029396195895969868 - b * 0.0001855752634583041)))));
   const float y = 1.0 - exp_safe(-l);
   return x < 0.0 ? -y : y;
-}
-
-// |x| < 1: x S(x^2), Taylor's series; beyond: (e^a - e^-a) / 2, in two halves where e^a leaves float32 before its half.
-float sinh_safe(float x) {
-  const float a = abs(x);
-  if (a < 1.0) {
-    const float z = x * x;
-    return x + x * z * (0.16666666666666667 + z * (0.008333333333333333 + z * (1.9841269841269841e-4 + z * (2.7557319223985893e-6 + z * 2.505210838544172e-8))));
-  }
-  if (is_nan(x)) return x;
-  const float e = exp_safe(min(a, 88.0)), t = exp_safe(0.5 * a);
-  const float y = a > 88.0 ? (0.5 * t) * t : 0.5 * (e - 1.0 / e);
-  return x < 0.0 ? -y : y;
-}
-
-// ln(1 + w), w = a + a^2 / (1 + sqrt(1 + a^2)): below sqrt(2) - 1 as 2 atanh(w / (2 + w)), with the series of log_safe,
-// which loses nothing near 0; far out ln a + ln 2.
-float asinh_safe(float x) {
-  if (is_nan(x)) return x;
-  const float a = abs(x);
-  float y;
-  if (a > 1e6) {
-    y = log_safe(a) + 0.69314718056;
-  } else {
-    const float w = a + a * (a / (1.0 + sqrt(1.0 + a * a)));
-    const float s = w / (2.0 + w), z = s * s;
-    y = w < 0.41421356 ? 2.0 * s + s * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)))
-                       : log_safe(1.0 + w);
-  }
-  return uintBitsToFloat(floatBitsToUint(y) | (floatBitsToUint(x) & 0x80000000u));
 }
 
 // C's pow, its special cases included.
