@@ -44,7 +44,7 @@ export function attentionInTiles(
     inputs.map((t) => t.spec),
     whole,
   );
-  const { parts, out, lse } = pausing(() => {
+  const { parts, out, lse } = unseen(() => {
     const swept = tiles.map((tile, i) => sweep(inputs, whole, tile, reads[i]!));
     return {
       parts: swept,
@@ -58,11 +58,21 @@ export function attentionInTiles(
       ),
     };
   });
-  // Tiles lie in no graph; the whole call does.
   const none = parts[0]!.entropy;
   if (observer.watchAll || inputs.some((t) => t.edge))
     observer.recorded?.(op, problem, inputs, [out, lse, none]);
   return { out, tiles: parts };
+}
+
+/** Runs what lies in no graph and is shown to nobody who watches calls: parts of one that is. */
+export function unseen<T>(fn: () => T): T {
+  const { recorded } = observer;
+  observer.recorded = undefined;
+  try {
+    return pausing(fn);
+  } finally {
+    observer.recorded = recorded;
+  }
 }
 
 function sweep(

@@ -23,8 +23,7 @@ import {
 import { RowCache } from './cache.js';
 import type { ConfigInput } from './config.js';
 import { Heads } from './heads.js';
-import { attentionInTiles, type Range } from './in-tiles.js';
-import type { AttentionMetrics, MetricsOptions } from './metrics.js';
+import { attentionInTiles, type Range, unseen } from './in-tiles.js';
 import { massesOf, type TileFigures, TileMeter } from './tile-meter.js';
 import { keysOf, tileFor, tilesOf } from './tiling.js';
 
@@ -107,19 +106,6 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
     return figures;
   }
 
-  /** In one tile: rows of one sweep. */
-  override metrics(x: Tensor, options: MetricsOptions & MeasuredCall = {}): Promise<AttentionMetrics> {
-    const tile = this.#tile;
-    this.#tile = Number.MAX_SAFE_INTEGER;
-    this.#measures = false;
-    try {
-      return super.metrics(x, options); // runs the forward pass before it first waits
-    } finally {
-      this.#tile = tile;
-      this.#measures = undefined;
-    }
-  }
-
   override dispose(): void {
     super.dispose();
     this.#meter.dispose();
@@ -185,7 +171,7 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
       reads.map(([, to]) => to),
     );
     if (measured)
-      noGrad(() => {
+      unseen(() => {
         const bytesOf = ([from, to]: Range, [first, last]: Range) =>
           2 * (q.spec.bytes / length) * (to - from) + 2 * (k.spec.bytes / keys) * (last - first);
         this.#meter.take({
