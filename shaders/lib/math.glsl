@@ -13,19 +13,39 @@ bool is_inf(float x) { return (floatBitsToUint(x) & 0x7fffffffu) == 0x7f800000u;
 // 2^k for k in [-126, 127]
 float power_of_two(int k) { return uintBitsToFloat(uint(k + 127) << 23); }
 
-// e^x = 2^k e^r, |r| <= ln2 / 2; the two halves of 2^k reach infinity and the subnormals.
-float exp_safe(float x) {
-  if (is_nan(x)) return x;
-  if (x > 88.73) return INF;
-  if (x < -104.0) return 0.0;
+// e^x = 2^k e^r, |r| <= ln2 / 2, of x in [-104, 88.73]; the two halves of 2^k reach infinity and the subnormals.
+float exp_between(float x) {
   const float k = floor(x * 1.44269504089 + 0.5);
   const float r = (x - k * 0.693359375) + k * 2.12194440055e-4;  // the first product is exact
   const float p = 0.5 + r * (0.16666512191295624 + r * (0.0416661873459816 + r * (0.008369598537683487 + r * 0.0013951717410236597)));
   const int n = int(k), half_n = n / 2;
   return (1.0 + (r + r * r * p)) * power_of_two(half_n) * power_of_two(n - half_n);
 }
+float exp_safe(float x) {
+  if (is_nan(x)) return x;
+  if (x > 88.73) return INF;
+  if (x < -104.0) return 0.0;
+  return exp_between(x);
+}
 
-// ln x = e ln2 + 2 atanh(s), s = (m - 1) / (m + 1), m in [sqrt(1/2), sqrt(2)]
+// x = 2^e m, m in [sqrt(1/2), sqrt(2)], of a positive and normal x.
+float mantissa(float x, out float e) {
+  const uint bits = floatBitsToUint(x) - 0x3f3504f3u;  // the exponent changes at sqrt(1/2)
+  e = float(int(bits) >> 23);
+  return uintBitsToFloat((bits & 0x007fffffu) + 0x3f3504f3u);
+}
+// e ln2 + 2 atanh(s), |s| <= 0.172
+float log_of(float e, float s) {
+  const float z = s * s;
+  const float tail = s * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
+  return e * 0.693359375 + (2.0 * s + (tail - e * 2.12194440055e-4));
+}
+// ln x of a positive and normal x, or of NaN.
+float log_normal(float x) {
+  float e;
+  const float m = mantissa(x, e), y = log_of(e, (m - 1.0) / (m + 1.0));
+  return is_nan(x) ? x : y;
+}
 float log_safe(float x) {
   if (is_nan(x)) return x;
   if (x < 0.0) return NAN;
@@ -36,12 +56,9 @@ float log_safe(float x) {
     x *= 8388608.0;
     shift = -23.0;
   }
-  const uint bits = floatBitsToUint(x) - 0x3f3504f3u;  // the exponent changes at sqrt(1/2)
-  const float e = float(int(bits) >> 23) + shift;
-  const float m = uintBitsToFloat((bits & 0x007fffffu) + 0x3f3504f3u);
-  const float s = (m - 1.0) / (m + 1.0), z = s * s;
-  const float tail = s * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
-  return e * 0.693359375 + (2.0 * s + (tail - e * 2.12194440055e-4));
+  float e;
+  const float m = mantissa(x, e);
+  return log_of(e + shift, (m - 1.0) / (m + 1.0));
 }
 
 // x - q pi/2 in [-pi/4, pi/4], q the nearest multiple: exact products up to |x| = 8192.
@@ -82,32 +99,6 @@ float tanh_safe(float x) {
   return x < 0.0 ? -t : t;
 }
 
-// Below 1 its series, since the difference of exponentials would lose what they have in common.
-float sinh_safe(float x) {
-  const float a = abs(x);
-  if (a < 1.0) {
-    const float z = x * x;
-    return x + x * z * (0.16666667163372040 + z * (0.00833333283662796 + z * (0.00019841270113829523 + z * 2.7557318844628753e-6)));
-  }
-  const float t = exp_safe(a), s = 0.5 * t - 0.5 / t;
-  return x < 0.0 ? -s : s;
-}
-
-// asinh of s >= 0: ln(s + root), root = sqrt(1 + s^2); where that is near 1, 2 atanh(s / (1 + root)) by the series of log_safe.
-float asinh_positive(float s) {
-  const float root = sqrt(1.0 + s * s);
-  if (s > 0.35) return log_safe(s + root);
-  const float y = s / (1.0 + root), z = y * y;
-  return 2.0 * y + y * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
-}
-
-// Of any s; far out ln |s| + ln 2, where s^2 would overflow.
-float asinh_safe(float x) {
-  const float a = abs(x);
-  const float y = a > 1e6 ? log_safe(a) + 0.69314718056 : is_nan(x) ? x : asinh_positive(a);
-  return uintBitsToFloat(floatBitsToUint(y) | (floatBitsToUint(x) & 0x80000000u));
-}
-
 float sigmoid_safe(float x) {
   if (is_nan(x)) return x;
   if (x < -104.0) return 0.0;  // as IEEE's 1 / (1 + inf), which drivers need not give
@@ -126,6 +117,37 @@ float erf_safe(float x) {
   const float l = 0.0003537023440003395 + b * (1.127040147781372 + b * (0.6382255554199219 + b * (0.10303746908903122 + b * (-0.02180536650121212 + b * (0.0029396195895969868 - b * 0.0001855752634583041)))));
   const float y = 1.0 - exp_safe(-l);
   return x < 0.0 ? -y : y;
+}
+
+// sinh x of |x| <= 88, without a branch, as kernels want it that unroll; NaN goes on. Below 1 Taylor's series, since the
+// difference of exponentials would lose what they have in common.
+float sinh_between(float x) {
+  const float a = abs(x), z = x * x, t = exp_between(min(a, 88.0)), far = sign(x) * (0.5 * t - 0.5 / t);
+  const float near = x + x * z * (0.16666666666666667 + z * (0.008333333333333333 + z * (1.9841269841269841e-4 + z * (2.7557319223985893e-6 + z * 2.505210838544172e-8))));
+  return a > 1.0 ? far : near;
+}
+// Farther out in two halves, where e^a leaves float32 before its half.
+float sinh_safe(float x) {
+  const float a = abs(x);
+  if (!(a > 88.0)) return sinh_between(x);
+  const float t = exp_safe(0.5 * a), y = (0.5 * t) * t;
+  return x < 0.0 ? -y : y;
+}
+
+// asinh s = ln(s + root), root = sqrt(1 + s^2), of s from 0 to 1e18, likewise; near 0, where the logarithm would lose
+// digits, 2 atanh(s / (1 + root)).
+float asinh_between(float s) {
+  const float root = sqrt(1.0 + s * s), near = s / (1.0 + root);
+  float e;
+  const float m = mantissa(s + root, e), far = (m - 1.0) / (m + 1.0);
+  const bool is_far = s > 0.35;
+  return log_of(is_far ? e : 0.0, is_far ? far : near);
+}
+// Far out ln a + ln 2.
+float asinh_safe(float x) {
+  if (is_nan(x)) return x;
+  const float a = abs(x), y = a > 1e6 ? log_safe(a) + 0.69314718056 : asinh_between(a);
+  return uintBitsToFloat(floatBitsToUint(y) | (floatBitsToUint(x) & 0x80000000u));
 }
 
 // C's pow, its special cases included.

@@ -87,7 +87,7 @@ export class HoloAttention extends Attention<typeof options> {
   readonly order: Tensor | null;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(holo, config);
+    super(holoKind, config);
     const { dim, heads, headDim, bias, decay, gate, redundancy, seed } = this.config;
     checkHeads(headDim);
     const { init, outInit = init, biasInit } = inits;
@@ -230,7 +230,7 @@ function permutation(n: number, number: number, seed: number, identity: boolean)
   return order;
 }
 
-export const holo: AttentionKind<typeof options> = defineAttention({
+export const holoKind: AttentionKind<typeof options> = defineAttention({
   kind: 'holo',
   name: 'HoloAttention',
   doc: 'values bound to phasors of keys in one decaying state; causal, mixes content',

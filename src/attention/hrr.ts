@@ -41,7 +41,7 @@ export class HrrformerAttention extends Attention<typeof options> {
   readonly #weights: Float32Array;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(hrr, config);
+    super(hrrKind, config);
     const { dim, heads, headDim, bias } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
     this.out = new Linear(heads * headDim, dim, {
@@ -79,7 +79,7 @@ export class HrrformerAttention extends Attention<typeof options> {
   }
 }
 
-export const hrr: AttentionKind<typeof options> = defineAttention({
+export const hrrKind: AttentionKind<typeof options> = defineAttention({
   kind: 'hrr',
   name: 'HrrformerAttention',
   doc: 'Hrrformer as published: weighs each value by itself, mixes nothing; a negative control',
