@@ -3,5 +3,6 @@ export * from './flash.js';
 export * from './holo.js';
 export * from './hrr.js';
 export * from './mha.js';
+export * from './simplicial.js';
 export * from './tpa.js';
 export * from './tt.js';
