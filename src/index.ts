@@ -39,6 +39,7 @@ export { attentionStats } from './ops/attention.stats.js';
 export { calibrate } from './ops/calibration.js';
 export * from './ops/index.js';
 export type { Methods } from './ops/methods.js';
+export { simplicialStats } from './ops/simplicial.stats.js';
 export * from './optim/index.js';
 export * from './runtime/errors.js';
 export { type Level, type Logger, setLogger } from './runtime/log.js';

@@ -4,5 +4,6 @@ export * from './holo.js';
 export * from './hrr.js';
 export * from './mha.js';
 export * from './tiled.js';
+export * from './simplicial.js';
 export * from './tpa.js';
 export * from './tt.js';
