@@ -4,4 +4,5 @@ export * from './holo.js';
 export * from './hrr.js';
 export * from './mha.js';
 export * from './tpa.js';
+export * from './triple.js';
 export * from './tt.js';
