@@ -6,4 +6,5 @@ export * from './mha.js';
 export * from './tiled.js';
 export * from './simplicial.js';
 export * from './tpa.js';
+export * from './triple.js';
 export * from './tt.js';
