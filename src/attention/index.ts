@@ -5,4 +5,5 @@ export * from './hrr.js';
 export * from './hyperbolic.js';
 export * from './mha.js';
 export * from './tpa.js';
+export * from './triple.js';
 export * from './tt.js';
