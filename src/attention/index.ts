@@ -2,6 +2,7 @@
 export * from './flash.js';
 export * from './holo.js';
 export * from './hrr.js';
+export * from './hyperbolic.js';
 export * from './mha.js';
 export * from './tiled.js';
 export * from './simplicial.js';
