@@ -4,7 +4,6 @@
  */
 import { z } from 'zod';
 import { Linear } from '../nn/linear.js';
-import { attention, packedAttention } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
   Attention,
@@ -13,9 +12,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
 import type { ConfigInput } from './config.js';
 import { Heads, QKNorm } from './heads.js';
+import { attendPacked, type KeyCache, keyCache } from './packed.js';
 
 const options = {
   qkNorm: z.boolean().default(false).describe('RMSNorm of each query and key, before the rotation'),
@@ -39,20 +38,15 @@ export class FlashAttention extends Attention<typeof options> {
     });
   }
 
-  protected attend(x: Tensor, { causal, mask, cache, rotate }: Context): Tensor {
-    const { heads, kvHeads, window } = this.config;
+  protected attend(x: Tensor, context: Context): Tensor {
+    const { heads, kvHeads } = this.config;
     let qkv = this.qkv.heads(x);
     if (this.norm) qkv = this.norm.packed(qkv, heads, kvHeads);
-    qkv = rotate(qkv, heads + kvHeads);
-    if (!(cache instanceof RowCache)) return packedAttention(qkv, mask, { heads, kvHeads, causal, window });
-    const [q, k, v] = this.qkv.split(qkv);
-    cache.append({ k: k!, v: v! });
-    return attention(q!, cache.rows('k'), cache.rows('v'), mask, { causal, window });
+    return attendPacked(context.rotate(qkv, heads + kvHeads), this.config, context);
   }
 
-  protected makeCache(batch: number): RowCache<'k' | 'v'> {
-    const { kvHeads, headDim } = this.config;
-    return new RowCache(batch, { k: [kvHeads, headDim], v: [kvHeads, headDim] });
+  protected makeCache(batch: number): KeyCache {
+    return keyCache(batch, this.config);
   }
 }
 
@@ -64,7 +58,13 @@ export const flashKind: AttentionKind<typeof options> = defineAttention({
   options,
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
-  samples: [{ kvHeads: 1, qkNorm: true }, { window: 3 }, { causal: false }, { bias: false, headDim: 6 }],
+  samples: [
+    { kvHeads: 1, qkNorm: true },
+    { window: 3 },
+    { alibi: true },
+    { causal: false },
+    { bias: false, headDim: 6 },
+  ],
   parameters: ({ dim, heads, kvHeads, headDim, bias, qkNorm }) =>
     Heads.parameters({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }) +
     heads * headDim * dim +

@@ -11,7 +11,7 @@ export const attrs: LinearAttentionAttrs = {};
 export type LinearProblem = Problem<LinearAttentionAttrs>;
 
 /** Most channels of a head, of keys and of values. */
-const MOST_D = 256;
+export const MOST_D = 256;
 
 export const small = (name: string): InputSpec => ({ name, domain: [-1, 1] });
 export const stateInput = (name: string): InputSpec => ({ name, dtype: 'float32', domain: [-1, 1] });
@@ -103,31 +103,35 @@ export interface Case {
 
 const mild = [-0.5, 0] as const;
 
+/** Halves take the same way but at their edges: what is large, or one more of its kind, is float32 alone. */
+const single = { dtypes: ['float32'] } as const;
+const steady = { dtypes: ['float32', 'bfloat16'] } as const;
+
 /** Lengths that no chunk divides, chunks of all sizes, decays from none to such that a quotient would overflow. */
 export const cases: readonly Case[] = [
   { T: 7, D: 8, decay: mild }, // small, odd, everything given: the self-tests' choice
-  { T: 5, D: 8 },
-  { T: 1, D: 16 },
+  { T: 5, D: 8, ...steady },
+  { T: 1, D: 16, ...steady },
   { T: 1, D: 64, H: 2, decay: mild },
-  { T: 1, D: 12, Dv: 20, state: true },
-  { T: 37, D: 16, H: 2, state: true },
+  { T: 1, D: 12, Dv: 20, state: true, ...steady },
+  { T: 37, D: 16, H: 2, state: true, ...steady },
   { B: 2, T: 64, D: 16, H: 2, decay: [-0.01, 0] },
-  { T: 9, D: 1 },
-  { T: 21, D: 5, Dv: 7, H: 2, decay: [-3, 0] },
-  { T: 33, D: 40, Dv: 24, H: 2 },
-  { T: 70, D: 32, Dv: 1, state: true },
+  { T: 9, D: 1, ...single },
+  { T: 21, D: 5, Dv: 7, H: 2, decay: [-3, 0], ...steady },
+  { T: 33, D: 40, Dv: 24, H: 2, ...single },
+  { T: 70, D: 32, Dv: 1, state: true, ...single },
   { T: 35, D: 24, decay: [-60, -20] },
-  { T: 40, D: 8, decay: [-1000, 0] },
-  { T: 19, D: 80, Dv: 16, state: true },
-  { T: 18, D: 128, decay: mild },
-  { T: 17, D: 256, Dv: 36 },
-  { T: 130, D: 64 },
+  { T: 40, D: 8, decay: [-1000, 0], ...single },
+  { T: 19, D: 80, Dv: 16, state: true, ...single },
+  { T: 18, D: 128, decay: mild, ...single },
+  { T: 17, D: 256, Dv: 36, ...single },
+  { T: 130, D: 64, ...steady },
   { B: 0, T: 4, D: 16, decay: mild },
   { T: 0, D: 16, decay: mild },
-  { B: 2, T: 0, D: 4 },
-  { B: 2, T: 300, D: 64, H: 2, decay: mild, heavy: true },
-  { T: 1031, D: 16, Dv: 32, decay: [-0.01, 0], heavy: true, dtypes: ['float32'] },
-  { B: 2, T: 519, D: 16, H: 3, Dv: 64, heavy: true },
+  { B: 2, T: 0, D: 4, ...steady },
+  { B: 2, T: 300, D: 64, decay: mild, heavy: true, ...single },
+  { T: 1031, D: 16, Dv: 32, decay: [-0.01, 0], heavy: true, ...single },
+  { B: 2, T: 519, D: 16, H: 3, Dv: 64, heavy: true, ...single },
 ];
 
 /** The shapes of q, k, v, and of a state and decays, with the ranges that decays are drawn from. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { nativeSources, typescriptSources } from '../../scripts/sources.mjs';
+import { kindDocument } from '../../src/report/kind-table.js';
 import { opDocument } from '../../src/report/op-table.js';
 import { packageRoot } from '../../src/runtime/load.js';
 
@@ -12,6 +13,10 @@ const documents = ['README.md', 'CONTRIBUTING.md', 'ARCHITECTURE.md'].map(read).
 
 test('OPS.md is what the ops say: npm run docs writes it', () => {
   expect(read('OPS.md')).toBe(opDocument());
+});
+
+test('KINDS.md is what the attention kinds say', () => {
+  expect(read('KINDS.md')).toBe(kindDocument());
 });
 
 test('every npm command that a document names exists', () => {
