@@ -1,12 +1,14 @@
 // The gradient of attention, in one pass over the pairs of a tile of queries and a tile of keys:
 //
 //   P = exp(S - lse)    dP = dO Vᵀ    dS = P (dP - delta), delta = rowsum(dO o)
-//   dV += Pᵀ dO         dK += scale dSᵀ Q         dQ += scale dS K
+//   dV += Pᵀ dO         dX = dS S'(X)         dK += dXᵀ Q         dQ += dX K
 //
+// X being the products of keys with each vector of the queries, and S' the slope of the score by them, which
+// attention_score.h knows; where it is a factor, it is multiplied in at the end. Sides get theirs on the way.
 // A task is a head of keys (its group of query heads one after the other) or a part of its keys. dK and dV of
 // the task add up in float32 beside the caches; dQ of a tile of queries is finished before the next begins.
-// Where keys are in parts, each writes its own dQ, and attention_join adds them: no atomics, and the same sum
-// for any number of threads.
+// Where keys are in parts, each writes its own dQ and sides, and attention_join adds them: no atomics, and
+// the same sum for any number of threads.
 #if defined(ATTN_CPU_ATTENTION_BACKWARD) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTN_CPU_ATTENTION_BACKWARD
 #undef ATTN_CPU_ATTENTION_BACKWARD
@@ -289,7 +291,7 @@ struct Backward {
   };
 
   // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a
-  // key. Sides get theirs on the way: `key_sides` are those of the tile's first key on.
+  // key; `key_sides` are those of the tile's first key on.
   template <bool kPlain>
   static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole,
                                    const Bias& bias, KeyFields fields, float* key_sides, const Scratch& x) {
