@@ -194,7 +194,10 @@ struct Backward {
                        kQueries, some.size(), r.size() / N, {Start::zero});
         product<Dot>(to_v, {x.g_across + r.begin, kQueries}, depth, x.dp + corner, kQueries, some.size(),
                      r.size() / N, {Start::zero});
-        gradients(tile, j, some, r, whole, bias, all.fields.from(at), x.dk_side + at * N, x);
+        if (whole && !bias.any)
+          gradients<true>(tile, j, some, r, whole, bias, all.fields.from(at), x.dk_side + at * N, x);
+        else
+          gradients<false>(tile, j, some, r, whole, bias, all.fields.from(at), x.dk_side + at * N, x);
         const int64_t word = k * kQueries / kPer + r.begin / kPer;
         product<Dot>({x.p_left + word, kQueries / kPer, 1}, {x.g_right + r.begin / kPer * width, width},
                      r.size() / kPer, x.dv + (at + k) * width, width, some.size(), width / N, {Start::add});
@@ -287,14 +290,20 @@ struct Backward {
 
   // P and dS of keys `some` of the tile, in the forms that the products want; dS is 0 where no row sees a
   // key. Sides get theirs on the way: `key_sides` are those of the tile's first key on.
+  template <bool kPlain>
   static HWY_INLINE void gradients(const QueryTile& tile, int64_t j, Span some, Span r, bool whole,
                                    const Bias& bias, KeyFields fields, float* key_sides, const Scratch& x) {
     const F32 d;
     const int64_t N = lanes();
+    // Stores might change what lies in memory.
+    const float *const s = x.s, *const dp = x.dp;
+    float* const p_left = x.p_left;
+    float *ds_left[kVectors], *ds_keys[kVectors];
+    for (int n = 0; n < kVectors; n++) ds_left[n] = x.ds_left[n], ds_keys[n] = x.ds_keys[n];
     const auto at = [&](int64_t k, Lanes& of) HWY_ATTR {
       const int64_t lane = of.at, place = k * kQueries + lane;
       VF products[kVectors], y;
-      for (int n = 0; n < kVectors; n++) products[n] = hn::Load(d, x.s + n * kTile + place);
+      for (int n = 0; n < kVectors; n++) products[n] = hn::Load(d, s + n * kTile + place);
       [[maybe_unused]] Slopes<kVectors> slopes;
       if constexpr (S::kLinear) {
         y = hn::MulSub(products[0], of.queries.factor, of.lse);
@@ -302,12 +311,13 @@ struct Backward {
         slopes = S::slopes(of.queries, fields, k, products);
         y = hn::Sub(slopes.y, of.lse);
       }
-      if (tile.p.alibi) y = fall_off(y, j + k, tile, lane);
-      if (bias.kind != Bias::none) y = hn::Add(y, bias.load(k, lane));
-      if (!whole) y = hide(y, j + k, tile, lane);
+      if constexpr (!kPlain) {
+        if (bias.any) y = bias.add(y, k, lane);
+        if (!whole) y = hide(y, j + k, tile, lane);
+      }
       Pair z;
       z.p = exp2_below_127(hn::Min(hn::Set(d, 127.0f), y));
-      const VF ds = hn::Mul(z.p, hn::Sub(hn::Load(d, x.dp + place), of.delta));
+      const VF ds = hn::Mul(z.p, hn::Sub(hn::Load(d, dp + place), of.delta));
       if constexpr (S::kLinear)
         z.ds[0] = ds;
       else
@@ -324,8 +334,8 @@ struct Backward {
         Lanes of(tile.p, x, lane);
         for (int64_t k = some.begin; k < some.end; k++) {
           const Pair z = at(k, of);
-          hn::Store(z.p, d, x.p_left + k * kQueries + lane);
-          for (int n = 0; n < kVectors; n++) hn::Store(z.ds[n], d, x.ds_left[n] + k * kQueries + lane);
+          hn::Store(z.p, d, p_left + k * kQueries + lane);
+          for (int n = 0; n < kVectors; n++) hn::Store(z.ds[n], d, ds_left[n] + k * kQueries + lane);
         }
         of.keep(x);
       }
@@ -337,8 +347,8 @@ struct Backward {
         for (int64_t k = some.begin; k < some.end; k += 2) {
           const int64_t word = (k * kQueries + lane) / 2;
           const auto keep = [&](const Pair& a, const Pair& b, int64_t to) HWY_ATTR {
-            hn::Store(Dot::narrow(a.p, b.p), d, x.p_left + to);
-            for (int n = 0; n < kVectors; n++) hn::Store(Dot::narrow(a.ds[n], b.ds[n]), d, x.ds_left[n] + to);
+            hn::Store(Dot::narrow(a.p, b.p), d, p_left + to);
+            for (int n = 0; n < kVectors; n++) hn::Store(Dot::narrow(a.ds[n], b.ds[n]), d, ds_left[n] + to);
           };
           const Pair a0 = at(k, low), a1 = at(k, high);
           Pair b0, b1;
@@ -349,7 +359,7 @@ struct Backward {
             keep(b0, b1, word + kQueries / 2);
           }
           for (int n = 0; n < kVectors; n++) {
-            float* const to = x.ds_keys[n] + k / 2 * kQueries + lane;
+            float* const to = ds_keys[n] + k / 2 * kQueries + lane;
             hn::Store(Dot::zip(a0.ds[n], b0.ds[n]), d, to);
             hn::Store(Dot::zip(a1.ds[n], b1.ds[n]), d, to + N);
           }
@@ -361,7 +371,7 @@ struct Backward {
     for (int n = 0; n < kVectors; n++)
       for (int64_t k = some.begin / kPer; k < (some.end + kPer - 1) / kPer; k++)
         for (int64_t lane = 0; lane < tile.lanes; lane += N)
-          if (lane < r.begin || lane >= r.end) hn::Store(hn::Zero(d), d, x.ds_keys[n] + k * kQueries + lane);
+          if (lane < r.begin || lane >= r.end) hn::Store(hn::Zero(d), d, ds_keys[n] + k * kQueries + lane);
   }
 };
 

@@ -218,7 +218,7 @@ struct Forward {
           unseen(some);
       }
     };
-    if (S::kLinear && whole && bias.kind == Bias::none && !tile.p.alibi) {
+    if (S::kLinear && whole && !bias.any) {
       for (int64_t k = 0; k < count; k++) max = hn::Max(max, hn::Load(d, s + k * kQueries));
       max = hn::Mul(max, hn::Set(d, factor));
     } else {
@@ -226,8 +226,7 @@ struct Forward {
           [&](Span some) HWY_ATTR {
             for (int64_t k = some.begin; k < some.end; k++) {
               VF y = score_of(k);
-              if (tile.p.alibi) y = fall_off(y, keys.begin + k, tile, lane);
-              if (bias.kind != Bias::none) y = hn::Add(y, bias.load(k, lane));
+              if (bias.any) y = bias.add(y, k, lane);
               if (!whole) y = hide(y, keys.begin + k, tile, lane);
               hn::Store(y, d, s + k * kQueries);
               max = hn::Max(max, y);

@@ -223,19 +223,31 @@ struct QueryTile {
   }
 };
 
-// A mask as what is added to a tile of scores in units of log2: -inf where it hides a key.
+// What is added to a tile of scores in units of log2: a mask, -inf where it hides a key, and ALiBi, by which
+// scores fall with the distance of query and key.
 struct Bias {
+  bool any = false;
   enum Kind { none, by_key, each } kind = none;
   const float* at = nullptr;  // [key], or [key][query]
-  HWY_INLINE VF load(int64_t key, int64_t lane) const {
-    return kind == by_key ? hn::Set(F32(), at[key]) : hn::LoadU(F32(), at + key * kQueries + lane);
+  const QueryTile* alibi = nullptr;
+  int64_t first = 0;  // key of the tile
+  HWY_INLINE VF add(VF s, int64_t key, int64_t lane) const {
+    const F32 d;
+    if (alibi) {
+      const VF place = hn::Load(d, alibi->place + lane);
+      const VF apart = hn::Abs(hn::Sub(place, hn::Set(d, static_cast<float>(first + key))));
+      s = hn::NegMulAdd(hn::Load(d, alibi->fall + lane), apart, s);
+    }
+    if (kind == none) return s;
+    return hn::Add(s, kind == by_key ? hn::Set(d, at[key]) : hn::LoadU(d, at + key * kQueries + lane));
   }
 };
 
-// The scores' bias of a tile of queries and of keys j; `scratch` holds two such tiles.
+// That of a tile of queries and of keys j; `scratch` holds two such tiles.
 inline Bias bias_of(const QueryTile& tile, const void* mask, Span j, float* scratch) {
   const AttentionProblem& p = tile.p;
-  if (p.mask == MaskKind::none) return {};
+  Bias bias{p.alibi || p.mask != MaskKind::none, Bias::none, scratch, p.alibi ? &tile : nullptr, j.begin};
+  if (p.mask == MaskKind::none) return bias;
   const auto [sb, sh, si, sj] = p.mask_strides;
   const auto fill = [&](int64_t row, float* to) {
     const int64_t at = tile.b * sb + tile.head[row] * sh + tile.query[row] * si + j.begin * sj;
@@ -249,23 +261,18 @@ inline Bias bias_of(const QueryTile& tile, const void* mask, Span j, float* scra
   };
   if (si == 0 && (sh == 0 || p.group == 1)) {
     fill(0, scratch);
-    return {Bias::by_key, scratch};
+    bias.kind = Bias::by_key;
+    return bias;
   }
   const int64_t columns = round_up(j.size(), 4);
   float* const turned = scratch + kQueries * columns;
   for (int64_t row = 0; row < tile.lanes; row++) fill(std::min(row, tile.rows - 1), scratch + row * columns);
   transpose_words(scratch, columns, tile.lanes, columns, turned, kQueries);
-  return {Bias::each, turned};
+  bias.kind = Bias::each, bias.at = turned;
+  return bias;
 }
 inline int64_t bias_floats(const AttentionProblem& p, int64_t keys) {
   return p.mask == MaskKind::none ? 0 : 2 * kQueries * round_up(keys, 4);
-}
-
-// Scores fall with the distance of key j: ALiBi.
-HWY_INLINE VF fall_off(VF s, int64_t j, const QueryTile& tile, int64_t lane) {
-  const F32 d;
-  const VF apart = hn::Abs(hn::Sub(hn::Load(d, tile.place + lane), hn::Set(d, static_cast<float>(j))));
-  return hn::NegMulAdd(hn::Load(d, tile.fall + lane), apart, s);
 }
 
 // -inf where key j is none of those in [low, high) of the lanes' rows.

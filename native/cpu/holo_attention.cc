@@ -16,6 +16,7 @@ struct HoloForward {
   void* o;
   float *last, *starts;
   float* scratch;  // the blocks' states
+  int64_t ahead;   // tokens between what is asked for and what is read
 };
 using HoloForwardLoop = void (*)(const HoloForward&);
 }  // namespace attn::cpu
@@ -39,6 +40,13 @@ HWY_INLINE void holo_step(const HoloForward& p, const HoloBlock& b, int64_t t, b
   const T* row = static_cast<const T*>(p.qkv) + t * s.row();
   T* o = static_cast<T*>(p.o) + t * s.H * 2 * s.F + b.o;
   const VF share = hn::Set(d, 1.0f / static_cast<float>(s.R)), one = hn::Set(d, 1.0f);
+  const T* later = row + p.ahead * s.row();
+  prefetch_pair(later + b.v, s.F);
+  for (int64_t r = 0; r < s.R; r++) {
+    prefetch_pair(later + b.k + 2 * r * s.F, s.F);
+    prefetch_pair(later + b.q + 2 * r * s.F, s.F);
+  }
+  if constexpr (kDecay) hwy::Prefetch(p.decay + (t + p.ahead) * s.H * s.F + b.decay);
   each_vector(b.lanes, [&]<bool kWhole>(int64_t i, size_t lanes) HWY_ATTR {
     float* own = state + i;
     float* count = own + 2 * s.R * kHoloBlock;
@@ -125,6 +133,7 @@ Kernel make_holo_attention(Attrs& attrs) {
       p.o = static_cast<char*>(args.out[0]) + b * s.T * s.H * 2 * s.F * element;
       p.last = static_cast<float*>(args.out[1]) + b * state;
       p.starts = static_cast<float*>(args.out[2]) + b * s.chunks() * state;
+      p.ahead = std::max<int64_t>(1, kHoloAhead / (end - first));
       p.scratch = scratch<HoloForwardScratch, float>(static_cast<size_t>((end - first) * s.block_state()));
       loop(p);
     });

@@ -16,6 +16,7 @@ namespace attn::cpu {
 
 inline constexpr int64_t kHoloChunk = 32;  // = src/ops/holo-attention.walk.ts
 inline constexpr float kHoloLeast = 1e-6f;
+inline constexpr int64_t kHoloAhead = 16;  // blocks between what is asked of memory and what is read
 inline constexpr int64_t kHoloBlock = 16;  // frequencies, a multiple of every vector's lanes
 
 struct HoloShape {

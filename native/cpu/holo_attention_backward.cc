@@ -19,6 +19,7 @@ struct HoloBackward {
   float *ddecay, *first;
   float *states, *grads;  // scratch: of each block, its state now and (A, N)
   float* before;          // and its states before each token of a chunk
+  int64_t ahead;          // tokens between what is asked for and what is read
 };
 using HoloBackwardLoop = void (*)(const HoloBackward&);
 }  // namespace attn::cpu
@@ -49,6 +50,14 @@ struct HoloBack {
   // Leaves the state before token t of a block at `before` and moves it past the token.
   void advance(const HoloBlock& b, int64_t t, bool kept, float* state, float* before) const {
     std::copy_n(state, s.block_state(), before);
+    const T* later = row(t + p.ahead);
+    for (int64_t r = 0; r < s.R; r++) {
+      prefetch_pair(later + b.k + 2 * r * s.F, s.F);
+      prefetch_pair(later + b.q + 2 * r * s.F, s.F);
+    }
+    prefetch_pair(later + b.v, s.F);
+    prefetch_pair(static_cast<const T*>(p.dy) + (t + p.ahead) * s.H * 2 * s.F + b.o, s.F);
+    if constexpr (kDecay) hwy::Prefetch(p.decay + (t + p.ahead) * s.H * s.F + b.decay);
     if (!kept) return;
     each_vector(b.lanes, [&]<bool kWhole>(int64_t i, size_t lanes) HWY_ATTR {
       const VF alpha = alpha_at(b, t, i, lanes, kWhole);
@@ -70,6 +79,14 @@ struct HoloBack {
     const VF share = hn::Set(d, 1.0f / static_cast<float>(s.R));
     const T* dy = static_cast<const T*>(p.dy) + t * s.H * 2 * s.F + b.o;
     T* dq = static_cast<T*>(p.dqkv) + t * s.row();
+    if (t >= p.ahead) {
+      const T* later = dq - p.ahead * s.row();
+      for (int64_t r = 0; r < s.R; r++) {
+        prefetch_own(later + b.k + 2 * r * s.F, s.F);
+        prefetch_own(later + b.q + 2 * r * s.F, s.F);
+      }
+      prefetch_own(later + b.v, s.F);
+    }
     each_vector(b.lanes, [&]<bool kWhole>(int64_t i, size_t lanes) HWY_ATTR {
       const int64_t count = 2 * s.R * kHoloBlock + i;
       const VF past = load(before + count);
@@ -186,6 +203,7 @@ Kernel make_holo_attention_backward(Attrs& attrs) {
       p.states = scratch<HoloBackwardScratch, float>(static_cast<size_t>((kHoloChunk + 2) * floats));
       p.grads = p.states + floats;
       p.before = p.grads + floats;
+      p.ahead = std::max<int64_t>(1, kHoloAhead / (end - first));
       loop(p);
     });
   };

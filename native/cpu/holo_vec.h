@@ -80,6 +80,17 @@ HWY_INLINE void set_state_pair(Complex z, float* p, int64_t copy) {
   store(z.re, p + 2 * copy * kHoloBlock), store(z.im, p + (2 * copy + 1) * kHoloBlock);
 }
 
+// Asks for what a block will read: rows of other parts lie between its own, so the hardware sees no stream.
+template <class T>
+HWY_INLINE void prefetch_pair(const T* p, int64_t apart) {
+  hwy::Prefetch(p), hwy::Prefetch(p + apart);
+}
+// The same for what it will write.
+template <class T>
+HWY_INLINE void prefetch_own(const T* p, int64_t apart) {
+  __builtin_prefetch(p, 1), __builtin_prefetch(p + apart, 1);
+}
+
 // fn.operator()<whole>(i, n) for the vectors of a block: from frequency i on, n of them.
 template <class F>
 HWY_INLINE void each_vector(int64_t lanes, F&& fn) {

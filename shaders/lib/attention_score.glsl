@@ -26,12 +26,12 @@ struct Slopes {
 // Sides as scores take them: hyperbolic ones with sinh and cosh of the radius.
 vec4 of_query(vec2 side) {
   if (SCORE != HYPERBOLIC) return vec4(side, 0.0, 0.0);
-  const float s = sinh_safe(side.x);
+  const float s = sinh_between(side.x);
   return vec4(side, s, sqrt(1.0 + s * s));
 }
 vec3 of_key(float side) {
   if (SCORE != HYPERBOLIC) return vec3(side, 0.0, 0.0);
-  const float s = sinh_safe(side);
+  const float s = sinh_between(side);
   return vec3(side, s, sqrt(1.0 + s * s));
 }
 
@@ -45,10 +45,10 @@ float half_distance(float x, float sinh_half, vec4 q, vec3 k) {
 }
 
 float score_of(vec2 x, vec4 q, vec3 k) {
-  if (SCORE == BORN) return pc.scale * log_safe(x.x * x.x + 1e-6);
+  if (SCORE == BORN) return pc.scale * log_normal(x.x * x.x + 1e-6);
   if (SCORE == GRAM) return at_most_0(dot(x, x) - q.x * k.x) + q.y * x.x;
   if (SCORE == HYPERBOLIC)
-    return -2.0 * q.y * asinh_safe(half_distance(x.x, sinh_safe(0.5 * (q.x - k.x)), q, k));
+    return -2.0 * q.y * asinh_between(half_distance(x.x, sinh_between(0.5 * (q.x - k.x)), q, k));
   return pc.scale * x.x;
 }
 
@@ -59,11 +59,12 @@ Slopes slopes_of(vec2 x, vec4 q, vec3 k) {
     return Slopes(below * 2.0 * x + vec2(q.y, 0.0), vec2(-below * k.x, x.x), -below * q.x);
   }
   if (SCORE == HYPERBOLIC) {
-    const float half_sinh = sinh_safe(0.5 * (q.x - k.x)), s = half_distance(x.x, half_sinh, q, k);
+    const float half_sinh = sinh_between(0.5 * (q.x - k.x)), s = half_distance(x.x, half_sinh, q, k);
     const float by_h = -q.y / (s * sqrt(1.0 + s * s));
     const float apart = half_sinh * sqrt(1.0 + half_sinh * half_sinh), m = 0.5 * at_least_0(1.0 - x.x);
-    return Slopes(vec2(x.x < 1.0 ? -0.5 * by_h * q.z * k.y : 0.0, 0.0),
-                  vec2(by_h * (apart + m * q.w * k.y), -2.0 * asinh_safe(s)),
+    const float by_x = -0.5 * by_h * q.z * k.y;
+    return Slopes(vec2(x.x >= 1.0 ? 0.0 : by_x, 0.0),
+                  vec2(by_h * (apart + m * q.w * k.y), -2.0 * asinh_between(s)),
                   by_h * (m * q.z * k.z - apart));
   }
   return Slopes(vec2(pc.scale, 0.0), vec2(0.0), 0.0);
@@ -71,9 +72,11 @@ Slopes slopes_of(vec2 x, vec4 q, vec3 k) {
 
 // The slopes times dS = p (dp - delta); a key of no weight has no part in any gradient, whatever its slopes.
 Slopes pulled(float p, float dp_less_delta, vec2 x, vec4 q, vec3 k) {
-  if (p == 0.0) return Slopes(vec2(0.0), vec2(0.0), 0.0);
   const float ds = p * dp_less_delta;
   const Slopes by = slopes_of(x, q, k);
-  return Slopes(ds * by.products, ds * by.query, ds * by.key);
+  const vec2 products = ds * by.products, query = ds * by.query;
+  const float key = ds * by.key;
+  const bool none = p == 0.0;
+  return Slopes(none ? vec2(0.0) : products, none ? vec2(0.0) : query, none ? 0.0 : key);
 }
 #endif

@@ -13,19 +13,39 @@ bool is_inf(float x) { return (floatBitsToUint(x) & 0x7fffffffu) == 0x7f800000u;
 // 2^k for k in [-126, 127]
 float power_of_two(int k) { return uintBitsToFloat(uint(k + 127) << 23); }
 
-// e^x = 2^k e^r, |r| <= ln2 / 2; the two halves of 2^k reach infinity and the subnormals.
-float exp_safe(float x) {
-  if (is_nan(x)) return x;
-  if (x > 88.73) return INF;
-  if (x < -104.0) return 0.0;
+// e^x = 2^k e^r, |r| <= ln2 / 2, of x in [-104, 88.73]; the two halves of 2^k reach infinity and the subnormals.
+float exp_between(float x) {
   const float k = floor(x * 1.44269504089 + 0.5);
   const float r = (x - k * 0.693359375) + k * 2.12194440055e-4;  // the first product is exact
   const float p = 0.5 + r * (0.16666512191295624 + r * (0.0416661873459816 + r * (0.008369598537683487 + r * 0.0013951717410236597)));
   const int n = int(k), half_n = n / 2;
   return (1.0 + (r + r * r * p)) * power_of_two(half_n) * power_of_two(n - half_n);
 }
+float exp_safe(float x) {
+  if (is_nan(x)) return x;
+  if (x > 88.73) return INF;
+  if (x < -104.0) return 0.0;
+  return exp_between(x);
+}
 
-// ln x = e ln2 + 2 atanh(s), s = (m - 1) / (m + 1), m in [sqrt(1/2), sqrt(2)]
+// x = 2^e m, m in [sqrt(1/2), sqrt(2)], of a positive and normal x.
+float mantissa(float x, out float e) {
+  const uint bits = floatBitsToUint(x) - 0x3f3504f3u;  // the exponent changes at sqrt(1/2)
+  e = float(int(bits) >> 23);
+  return uintBitsToFloat((bits & 0x007fffffu) + 0x3f3504f3u);
+}
+// e ln2 + 2 atanh(s), |s| <= 0.172
+float log_of(float e, float s) {
+  const float z = s * s;
+  const float tail = s * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
+  return e * 0.693359375 + (2.0 * s + (tail - e * 2.12194440055e-4));
+}
+// ln x of a positive and normal x, or of NaN.
+float log_normal(float x) {
+  float e;
+  const float m = mantissa(x, e), y = log_of(e, (m - 1.0) / (m + 1.0));
+  return is_nan(x) ? x : y;
+}
 float log_safe(float x) {
   if (is_nan(x)) return x;
   if (x < 0.0) return NAN;
@@ -36,12 +56,9 @@ float log_safe(float x) {
     x *= 8388608.0;
     shift = -23.0;
   }
-  const uint bits = floatBitsToUint(x) - 0x3f3504f3u;  // the exponent changes at sqrt(1/2)
-  const float e = float(int(bits) >> 23) + shift;
-  const float m = uintBitsToFloat((bits & 0x007fffffu) + 0x3f3504f3u);
-  const float s = (m - 1.0) / (m + 1.0), z = s * s;
-  const float tail = s * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)));
-  return e * 0.693359375 + (2.0 * s + (tail - e * 2.12194440055e-4));
+  float e;
+  const float m = mantissa(x, e);
+  return log_of(e + shift, (m - 1.0) / (m + 1.0));
 }
 
 // x - q pi/2 in [-pi/4, pi/4], q the nearest multiple: exact products up to |x| = 8192.
@@ -102,33 +119,34 @@ float erf_safe(float x) {
   return x < 0.0 ? -y : y;
 }
 
-// |x| < 1: x S(x^2), Taylor's series; beyond: (e^a - e^-a) / 2, in two halves where e^a leaves float32 before its half.
+// sinh x of |x| <= 88, without a branch, as kernels want it that unroll; NaN goes on. Below 1 Taylor's series, since the
+// difference of exponentials would lose what they have in common.
+float sinh_between(float x) {
+  const float a = abs(x), z = x * x, t = exp_between(min(a, 88.0)), far = sign(x) * (0.5 * t - 0.5 / t);
+  const float near = x + x * z * (0.16666666666666667 + z * (0.008333333333333333 + z * (1.9841269841269841e-4 + z * (2.7557319223985893e-6 + z * 2.505210838544172e-8))));
+  return a > 1.0 ? far : near;
+}
+// Farther out in two halves, where e^a leaves float32 before its half.
 float sinh_safe(float x) {
   const float a = abs(x);
-  if (a < 1.0) {
-    const float z = x * x;
-    return x + x * z * (0.16666666666666667 + z * (0.008333333333333333 + z * (1.9841269841269841e-4 + z * (2.7557319223985893e-6 + z * 2.505210838544172e-8))));
-  }
-  if (is_nan(x)) return x;
-  const float e = exp_safe(min(a, 88.0)), t = exp_safe(0.5 * a);
-  const float y = a > 88.0 ? (0.5 * t) * t : 0.5 * (e - 1.0 / e);
+  if (!(a > 88.0)) return sinh_between(x);
+  const float t = exp_safe(0.5 * a), y = (0.5 * t) * t;
   return x < 0.0 ? -y : y;
 }
 
-// ln(1 + w), w = a + a^2 / (1 + sqrt(1 + a^2)): below sqrt(2) - 1 as 2 atanh(w / (2 + w)), with the series of log_safe,
-// which loses nothing near 0; far out ln a + ln 2.
+// asinh s = ln(s + root), root = sqrt(1 + s^2), of s from 0 to 1e18, likewise; near 0, where the logarithm would lose
+// digits, 2 atanh(s / (1 + root)).
+float asinh_between(float s) {
+  const float root = sqrt(1.0 + s * s), near = s / (1.0 + root);
+  float e;
+  const float m = mantissa(s + root, e), far = (m - 1.0) / (m + 1.0);
+  const bool is_far = s > 0.35;
+  return log_of(is_far ? e : 0.0, is_far ? far : near);
+}
+// Far out ln a + ln 2.
 float asinh_safe(float x) {
   if (is_nan(x)) return x;
-  const float a = abs(x);
-  float y;
-  if (a > 1e6) {
-    y = log_safe(a) + 0.69314718056;
-  } else {
-    const float w = a + a * (a / (1.0 + sqrt(1.0 + a * a)));
-    const float s = w / (2.0 + w), z = s * s;
-    y = w < 0.41421356 ? 2.0 * s + s * z * (0.6666666269302368 + z * (0.4000033438205719 + z * (0.28537285327911377 + z * 0.23582607507705688)))
-                       : log_safe(1.0 + w);
-  }
+  const float a = abs(x), y = a > 1e6 ? log_safe(a) + 0.69314718056 : asinh_between(a);
   return uintBitsToFloat(floatBitsToUint(y) | (floatBitsToUint(x) & 0x80000000u));
 }
 

@@ -12,10 +12,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
 import type { ConfigInput } from './config.js';
 import { Heads, QKNorm } from './heads.js';
-import { attendPacked } from './softmax.js';
+import { attendPacked, type KeyCache, keyCache } from './packed.js';
 
 const options = {
   qkNorm: z.boolean().default(false).describe('RMSNorm of each query and key, before the rotation'),
@@ -46,9 +45,8 @@ export class FlashAttention extends Attention<typeof options> {
     return attendPacked(context.rotate(qkv, heads + kvHeads), this.config, context);
   }
 
-  protected makeCache(batch: number): RowCache<'k' | 'v'> {
-    const { kvHeads, headDim } = this.config;
-    return new RowCache(batch, { k: [kvHeads, headDim], v: [kvHeads, headDim] });
+  protected makeCache(batch: number): KeyCache {
+    return keyCache(batch, this.config);
   }
 }
 

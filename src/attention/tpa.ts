@@ -165,8 +165,9 @@ export class TensorProductAttention extends Attention<typeof options> {
     const { q, k } = this.ranks;
     const [batch, length, rows] = bq.shape as [number, number, number];
     const keys = bk.shape[1]!;
+    const scaled = mul(bq, 1 / ((q || 1) * k * Math.sqrt(headDim)));
     let s = matmul(
-      bq.reshape([batch, length * rows, headDim]),
+      scaled.reshape([batch, length * rows, headDim]),
       bk.reshape([batch, keys * k, headDim]),
       undefined,
       { transposeB: true },
@@ -174,7 +175,7 @@ export class TensorProductAttention extends Attention<typeof options> {
     if (q > 0) s = matmul(aq.reshape([batch, length, heads, q]), s.reshape([batch, length, q, keys * k]));
     const ofHeads = permute(ak.reshape([batch, 1, keys, heads, k]), { axes: [0, 1, 3, 2, 4] });
     const scores = sum(mul(s.reshape([batch, length, heads, keys, k]), ofHeads), { axis: 4 });
-    return permute(mul(scores, 1 / ((q || 1) * k * Math.sqrt(headDim))), { axes: [0, 2, 1, 3] });
+    return permute(scores, { axes: [0, 2, 1, 3] });
   }
 
   /** o_h = Σ_j w_hj Σ_r a_v,jhr b_v,jr / R_V, values never made: [batch, length, heads, headDim]. */
@@ -185,13 +186,13 @@ export class TensorProductAttention extends Attention<typeof options> {
     const ofHeads = permute(av.reshape([batch, keys, heads, v]), { axes: [0, 2, 1, 3] });
     const shares = mul(
       weights.reshape([batch, heads, length, keys, 1]),
-      mul(ofHeads, 1 / v).reshape([batch, heads, 1, keys, v]),
+      ofHeads.reshape([batch, heads, 1, keys, v]),
     );
     const o = matmul(
       shares.reshape([batch, heads * length, keys * v]),
       bv.reshape([batch, keys * v, headDim]),
     );
-    return permute(o.reshape([batch, heads, length, headDim]), { axes: [0, 2, 1, 3] });
+    return permute(mul(o, 1 / v).reshape([batch, heads, length, headDim]), { axes: [0, 2, 1, 3] });
   }
 
   protected makeCache(batch: number): RowCache<'ak' | 'bk' | 'av' | 'bv'> {

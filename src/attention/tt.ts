@@ -12,7 +12,6 @@ import {
   type TrainShape,
   trainShape,
 } from '../geometry/tensor-train.js';
-import { attention, packedAttention } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
@@ -22,9 +21,8 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
 import type { Config, ConfigInput } from './config.js';
-import { headsOf } from './heads.js';
+import { attendPacked, type KeyCache, keyCache } from './packed.js';
 import { TrainLinear } from './trains.js';
 
 const options = {
@@ -108,20 +106,14 @@ export class TensorTrainAttention extends Attention<typeof options> {
     this.out = new TrainLinear([plan.out], { bias, start, init: outInit, biasInit });
   }
 
-  protected attend(x: Tensor, { causal, mask, cache, rotate }: Context): Tensor {
-    const { heads, kvHeads, headDim, window } = this.config;
-    const keys = heads + kvHeads;
-    const packed = this.qkv.forward(x).reshape([...x.shape.slice(0, 2), keys + kvHeads, headDim]);
-    const qkv = rotate(packed, keys);
-    if (!(cache instanceof RowCache)) return packedAttention(qkv, mask, { heads, kvHeads, causal, window });
-    cache.append({ k: headsOf(qkv, heads, keys), v: headsOf(qkv, keys, keys + kvHeads) });
-    const q = headsOf(qkv, 0, heads);
-    return attention(q, cache.rows('k'), cache.rows('v'), mask, { causal, window });
+  protected attend(x: Tensor, context: Context): Tensor {
+    const { heads, kvHeads, headDim } = this.config;
+    const qkv = this.qkv.forward(x).reshape([...x.shape.slice(0, 2), heads + 2 * kvHeads, headDim]);
+    return attendPacked(context.rotate(qkv, heads + kvHeads), this.config, context);
   }
 
-  protected makeCache(batch: number): RowCache<'k' | 'v'> {
-    const { kvHeads, headDim } = this.config;
-    return new RowCache(batch, { k: [kvHeads, headDim], v: [kvHeads, headDim] });
+  protected makeCache(batch: number): KeyCache {
+    return keyCache(batch, this.config);
   }
 }
 
@@ -134,7 +126,7 @@ export const ttKind: AttentionKind<typeof options> = defineAttention({
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
   samples: [
-    { rank: 3, kvHeads: 2, init: 'svd', window: 3 },
+    { rank: 3, kvHeads: 2, init: 'svd', window: 3, alibi: true },
     { shareCores: true, kvHeads: 2, modes: [4, 4], bias: false },
   ],
   parameters(config) {

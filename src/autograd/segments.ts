@@ -81,7 +81,9 @@ class SegmentsNode extends GraphNode {
     } finally {
       for (const grad of dcarry) grad?.dispose();
     }
-    return [dx ? dx.detach() : null];
+    const result = dx?.detach();
+    dx?.dispose();
+    return [result ?? null];
   }
 
   free(): void {
@@ -106,20 +108,28 @@ export function segmented(fn: Stretch, x: Tensor, length: number): Tensor {
   const recorded = recording();
   let y: Tensor | undefined;
   let carry: Tensor[] = [];
-  for (let from = 0; from === 0 || from < total; from += length) {
-    const to = Math.min(total, from + length);
-    const before = carry;
-    const [, replay] = unrecorded(op, () =>
-      scope(() => {
-        const [part, ...next] = fn(rows(x, from, to), from, before);
-        y = put(y, part, total, from);
-        carry = next.map(keep);
-      }),
-    );
-    if (recorded) begun.push({ from, to, carry: before.map((t) => new Held(t)), replay });
-    for (const t of before) if (!carry.includes(t)) t.dispose();
+  try {
+    for (let from = 0; from === 0 || from < total; from += length) {
+      const to = Math.min(total, from + length);
+      const before = carry;
+      const [next, replay] = unrecorded(op, () =>
+        scope(() => {
+          const [part, ...rest] = fn(rows(x, from, to), from, before);
+          y = put(y, part, total, from);
+          return rest.map((t) => t.detach());
+        }),
+      );
+      if (recorded) begun.push({ from, to, carry: before.map((t) => new Held(t)), replay });
+      for (const t of before) t.dispose();
+      carry = next.map(keep);
+    }
+  } catch (error) {
+    y?.dispose();
+    for (const { carry: held } of begun) for (const t of held) t.release();
+    throw error;
+  } finally {
+    for (const t of carry) t.dispose();
   }
-  for (const t of carry) t.dispose();
   const result = y!.detach();
   y!.dispose();
   if (recorded) result.edge = new GraphEdge(new SegmentsNode(fn, x, begun), 0);
