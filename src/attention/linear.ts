@@ -2,7 +2,7 @@
  * Linear attention with φ(x) = elu(x) + 1 (Katharopoulos et al., "Transformers are RNNs", arXiv:2006.16236). Rotation by
  * positions turns φ(q) and φ(k) in the numerator alone: the denominator stays positive (RoFormer, arXiv:2104.09864, eq. 19).
  */
-import { add, exp, minimum, relu } from '../ops/index.js';
+import { eluPlusOne } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, type Context, defineAttention } from './attention.js';
 import type { ConfigInput } from './config.js';
@@ -19,7 +19,7 @@ export class LinearAttention extends FeatureAttention<typeof options> {
   }
 
   protected features(qk: Tensor, rotate: Context['rotate']): Features {
-    const plain = add(exp(minimum(qk, 0)), relu(qk));
+    const plain = eluPlusOne(qk);
     return { plain, turned: rotate(plain) };
   }
 }
