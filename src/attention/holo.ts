@@ -7,8 +7,10 @@
  *   S_t = α_t S_{t-1} + P(k_t) v_t,  n_t = α_t² n_{t-1} + 1,  o_t = conj(P(q_t)) S_t / √n_t
  *
  * with P(z) = z / |z| and α = sigmoid(W x + b)^(1/16). Rotation by positions is binding with phasors e^{iθt}: what is read
- * depends on distances alone. Each head reads about headDim / 2 items; copies raise that, for the noise of a reading falls
- * as 1 / √redundancy.
+ * depends on distances alone. A rope's angles, most of them tiny, tell near tokens badly apart, and here no softmax makes
+ * up for it: so each frequency f also turns by (f + ½) π / F a token (fractional power encoding, Plate 1995), whose sum
+ * over frequencies tells every distance below 2 F from every other. Each head reads about headDim / 2 items; copies raise that, for the noise of
+ * a reading falls as 1 / √redundancy.
  */
 import { z } from 'zod';
 import { segmented } from '../autograd/segments.js';
@@ -42,6 +44,7 @@ import {
 import { StateCache } from './cache.js';
 import type { Config, ConfigInput } from './config.js';
 import { Heads } from './heads.js';
+import { Rotary } from './positions.js';
 
 const options = {
   redundancy: z
@@ -53,6 +56,12 @@ const options = {
       'copies of each binding under permuted keys, 1 to 16; the noise of a reading falls as their root',
     ),
   seed: z.int().min(0).default(0).describe('of the permutations'),
+  phases: z
+    .enum(['spread', 'none'])
+    .default('spread')
+    .describe(
+      "'spread': each frequency turns by an angle of its own a token, evenly over half a circle; 'none': it does not",
+    ),
   decay: z
     .enum(['learned', 'none'])
     .default('learned')
@@ -71,8 +80,8 @@ const options = {
 const TEMPERATURE = 16;
 const EPS = 1e-6;
 
-/** Part of a call: the tokens from `from` to `to`. */
-type Reading = Pick<Context, 'rotate' | 'keep'>;
+/** What is read with: a call's context, or that of a stretch of it. */
+type Reading = Pick<Context, 'rotate' | 'keep' | 'offset'>;
 
 export class HoloAttention extends Attention<typeof options> {
   /** Queries, keys and values, each as real parts and then imaginary ones: [3 heads headDim, dim]. */
@@ -83,12 +92,14 @@ export class HoloAttention extends Attention<typeof options> {
   readonly norm: Parameter;
   readonly gate: Linear | null;
   readonly out: Linear;
+  /** Turns queries and keys evenly over the frequencies. */
+  readonly turns: Rotary | null;
   /** Rows of qkv in the order of the copies' queries and keys, and of the values; null where there is one copy. */
   readonly order: Tensor | null;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(holoKind, config);
-    const { dim, heads, headDim, bias, decay, gate, redundancy, seed } = this.config;
+    const { dim, heads, headDim, bias, decay, gate, redundancy, seed, phases } = this.config;
     checkHeads(headDim);
     const { init, outInit = init, biasInit } = inits;
     const width = heads * headDim;
@@ -100,6 +111,7 @@ export class HoloAttention extends Attention<typeof options> {
     this.norm = new Parameter(ones([headDim]));
     this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
     this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
+    this.turns = phases === 'spread' ? new Rotary({ dim: headDim, frequencies: spread(headDim / 2) }) : null;
     this.order = redundancy > 1 ? keep(tensor(copies(heads, headDim, redundancy, seed))) : null;
   }
 
@@ -131,6 +143,11 @@ export class HoloAttention extends Attention<typeof options> {
     return residual ? add(residual, y) : y;
   }
 
+  override dispose(): void {
+    super.dispose();
+    this.turns?.dispose();
+  }
+
   protected attend(x: Tensor, context: Context): Tensor {
     const { cache, length } = context;
     const states = cache instanceof StateCache ? cache : undefined;
@@ -144,10 +161,16 @@ export class HoloAttention extends Attention<typeof options> {
   }
 
   /** What the heads read [batch, length, heads headDim], normed and gated, and the state after the last token. */
-  #read(x: Tensor, { rotate, keep: kept }: Reading, before: Tensor | undefined): [o: Tensor, state: Tensor] {
+  #read(
+    x: Tensor,
+    { rotate, keep: kept, offset }: Reading,
+    before: Tensor | undefined,
+  ): [o: Tensor, state: Tensor] {
     const { heads, headDim, redundancy } = this.config;
     const [batch, length] = x.shape as [number, number];
-    const qkv = rotate(this.#bound(x), 2 * redundancy * heads);
+    const turned = 2 * redundancy * heads;
+    const rotated = rotate(this.#bound(x), turned);
+    const qkv = this.turns?.apply(rotated, { offset, heads: turned }) ?? rotated;
     const none = (dtype: 'float32' | 'bool') => fill({ shape: [0], dtype });
     const decay = this.#decay(x)?.reshape([batch, length, heads, headDim / 2]);
     const [o, state] = holoAttention(
@@ -184,8 +207,13 @@ export class HoloAttention extends Attention<typeof options> {
 }
 
 /** What a stretch of a call sees of it. */
-const stretchOf = ({ rotate, keep: kept, batch }: Context, from: number, length: number): Reading => ({
+const stretchOf = (
+  { rotate, keep: kept, batch, offset }: Context,
+  from: number,
+  length: number,
+): Reading => ({
   rotate: (t, heads) => rotate(t, heads, from),
+  offset: offset + from,
   keep: kept && slice(kept, { starts: [0, from], ends: [batch, from + length] }),
 });
 
@@ -203,6 +231,9 @@ function memories(heads: number, frequencies: number): Tensor {
   const of = (f: number) => logit(TEMPERATURE * 64 ** (f / Math.max(1, frequencies - 1)));
   return tensor(Float32Array.from({ length: heads * frequencies }, (_, i) => of(i % frequencies)));
 }
+
+/** Angles over half a circle: Σ_f cos(φ_f δ) is F at the distance δ = 0, and 0 at all others below 2 F. */
+const spread = (F: number): number[] => Array.from({ length: F }, (_, f) => ((f + 0.5) * Math.PI) / F);
 
 /** Rows of qkv: for each head and copy its queries', then its keys', in the copy's permutation; then the values'. */
 function copies(heads: number, headDim: number, redundancy: number, seed: number): Int32Array {

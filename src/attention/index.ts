@@ -4,6 +4,8 @@ export * from './holo.js';
 export * from './hrr.js';
 export * from './hyperbolic.js';
 export * from './mha.js';
+export * from './tiled.js';
+export * from './simplicial.js';
 export * from './tpa.js';
 export * from './triple.js';
 export * from './tt.js';
