@@ -11,11 +11,14 @@ export {
   type Complexity,
   type Context,
   defineAttention,
+  type MeasuredCall,
   type Supports,
 } from './attention/attention.js';
 export { AttentionCache, RowCache, StateCache } from './attention/cache.js';
 export type { Config, ConfigInput } from './attention/config.js';
+export { dropeTemperature, type YarnOptions, yarnFactor, yarnFrequencies } from './attention/extension.js';
 export * from './attention/index.js';
+export type { AttentionMetrics, MetricsOptions } from './attention/metrics.js';
 export { Rotary, type RotaryCall, type RotaryOptions } from './attention/positions.js';
 export {
   type AnyAttentionConfig,
@@ -23,14 +26,20 @@ export {
   attentionKinds,
   createAttention,
 } from './attention/registry.js';
+export type { TileFigures } from './attention/tile-meter.js';
 export * from './autograd/index.js';
+export * from './geometry/entanglement.js';
 export * as holographic from './geometry/hrr.js';
+export * from './geometry/hyperbolic.js';
+export * as quantum from './geometry/quantum.js';
+export { type TtSvdOptions, ttFull, ttMatrix, ttMatrixSvd, ttSvd } from './geometry/tensor-train.js';
 export * from './model/index.js';
 export * from './nn/index.js';
 export { attentionStats } from './ops/attention.stats.js';
 export { calibrate } from './ops/calibration.js';
 export * from './ops/index.js';
 export type { Methods } from './ops/methods.js';
+export { simplicialStats } from './ops/simplicial.stats.js';
 export * from './optim/index.js';
 export * from './runtime/errors.js';
 export { type Level, type Logger, setLogger } from './runtime/log.js';

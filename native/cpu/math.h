@@ -81,33 +81,31 @@ HWY_INLINE VF verf(VF x) {
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
-// |x| < 1: x S(x^2), Taylor's series; beyond: (e^a - e^-a) / 2, in two halves where e^a leaves float32 before
-// its half. As in shaders/lib/math.glsl.
+// |x| < 1: its series, since the difference of exponentials would lose what they have in common. As in
+// shaders/lib/math.glsl.
 HWY_INLINE VF vsinh(VF x) {
-  constexpr float kSmall[] = {1.f, 1.f / 6, 1.f / 120, 1.f / 5040, 1.f / 362880, 1.f / 39916800};
-  const VF a = hn::Abs(x), half = vset(0.5f), most = vset(88.f);
-  const VF small = hn::Mul(x, polynomial(hn::Mul(x, x), kSmall));
-  const VF e = vexp(hn::Min(a, most)), t = vexp(hn::Mul(half, a));
-  const VF large = hn::Mul(half, hn::Sub(e, hn::Div(vset(1.f), e)));
-  const VF beyond = hn::IfThenElse(hn::Gt(a, most), hn::Mul(hn::Mul(half, t), t), large);
-  const VF y = hn::IfThenElse(hn::Lt(a, vset(1.f)), small, hn::CopySign(beyond, x));
-  return hn::IfThenElse(hn::IsNaN(x), x, y);
+  constexpr float kSeries[] = {1.f, 1.f / 6, 1.f / 120, 1.f / 5040, 1.f / 362880};
+  const VF a = hn::Abs(x), half = vset(0.5f);
+  const VF small = hn::Mul(x, polynomial(hn::Mul(x, x), kSeries));
+  const VF e = vexp(a);
+  const VF large = hn::CopySign(hn::Sub(hn::Mul(half, e), hn::Div(half, e)), x);
+  return hn::IfThenElse(hn::Lt(a, vset(1.f)), small, hn::IfThenElse(hn::IsNaN(x), x, large));
 }
 
-// ln(1 + w), w = a + a^2 / (1 + sqrt(1 + a^2)): below sqrt(2) - 1 as 2 atanh(w / (2 + w)), a series that
-// loses nothing near 0; far out ln a + ln 2. As in shaders/lib/math.glsl.
+// ln(a + r), r = sqrt(1 + a^2); where r is near 1, 2 atanh(a / (1 + r)) by a series that loses nothing near
+// 0; far out ln a + ln 2, where a^2 would overflow. As in shaders/lib/math.glsl.
 HWY_INLINE VF vasinh(VF x) {
   constexpr float kSeries[] = {2.f, 0.6666666269302368f, 0.4000033438205719f, 0.28537285327911377f,
                                0.23582607507705688f};
   const VF a = hn::Abs(x), one = vset(1.f);
-  const VF w = hn::Add(a, hn::Mul(a, hn::Div(a, hn::Add(one, hn::Sqrt(hn::MulAdd(a, a, one))))));
-  const VF s = hn::Div(w, hn::Add(vset(2.f), w));
-  const VF small = hn::Mul(s, polynomial(hn::Mul(s, s), kSeries));
   const auto far = hn::Gt(a, vset(1e6f));
-  const VF log = vlog(hn::IfThenElse(far, a, hn::Add(one, w)));
+  const VF r = hn::Sqrt(hn::MulAdd(a, a, one));
+  const VF y = hn::Div(a, hn::Add(one, r));
+  const VF small = hn::Mul(y, polynomial(hn::Mul(y, y), kSeries));
+  const VF log = vlog(hn::IfThenElse(far, a, hn::Add(a, r)));
   const VF large = hn::Add(log, hn::IfThenElseZero(far, vset(0.69314718056f)));
-  const VF y = hn::IfThenElse(hn::Lt(w, vset(0.41421356f)), small, large);
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::CopySign(y, x));
+  const VF made = hn::IfThenElse(hn::Gt(a, vset(0.35f)), large, small);
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::CopySign(made, x));
 }
 
 // x^y as C's pow defines it, through exp(y log|x|) in float64: exact to float32.

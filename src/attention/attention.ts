@@ -2,7 +2,7 @@
  * The contract of attention kinds: one object says everything about a kind, one class is its layer. Tests, benchmarks,
  * documents and configurations read the registry (registry.ts); masks, positions and caches are handled here, once.
  */
-import { recording } from '../autograd/modes.js';
+import { noGrad, recording } from '../autograd/modes.js';
 import { checkProbability, checkTensor } from '../nn/check.js';
 import type { Init } from '../nn/init.js';
 import { type Projection, residualOf } from '../nn/linear.js';
@@ -14,6 +14,7 @@ import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AttentionCache } from './cache.js';
 import { type Config, type ConfigInput, type Options, parse, type Schema, schemaOf } from './config.js';
+import { type AttentionMetrics, type MetricsOptions, metricsOf } from './metrics.js';
 import { Rotary } from './positions.js';
 
 /** Growth with the length T of the sequence. */
@@ -98,6 +99,9 @@ export interface AttentionCall {
   residual?: Tensor;
 }
 
+/** A call that is measured: it stands for itself. */
+export type MeasuredCall = Omit<AttentionCall, 'cache' | 'residual'>;
+
 /** A call, checked: what a kind's `attend` works from. */
 export interface Context {
   batch: number;
@@ -163,6 +167,18 @@ export abstract class Attention<O extends Options = Options> extends Module {
         hint: 'run the whole sequence instead',
       });
     return cache;
+  }
+
+  /**
+   * What the heads attend to on x: entropies of their rows, and on demand their maps and how these entangle tokens. The
+   * forward pass is the usual one, without gradients. Kinds that sum over states have no rows and refuse.
+   */
+  metrics(x: Tensor, options: MetricsOptions & MeasuredCall = {}): Promise<AttentionMetrics> {
+    const { heads, regions, mps, ...call } = options;
+    const { causal = this.config.causal } = call;
+    const { window } = this.config;
+    const forward = () => noGrad(() => this.forward(x, call));
+    return metricsOf(this.kind.name, forward, { causal, window }, { heads, regions, mps });
   }
 
   /** What the heads see, before the projection back: [batch, length, heads, headDim] or [batch, length, heads headDim]. */

@@ -2,6 +2,7 @@
 import { add, fill, greaterEqual, softmax, tril, triu, where } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Context } from './attention.js';
+import { told } from './watch.js';
 
 /** What a key that may not be seen scores: its weight is 0 beside any other, and finite where there is none. */
 const HIDDEN = -1e30;
@@ -16,9 +17,9 @@ export function visibleSoftmax(scores: Tensor, { mask, causal, window }: Visibil
   const order = orderOf(length, keys, causal, window);
   const visible =
     order && kept ? where(kept, order, fill({ shape: [], value: 0, dtype: 'bool' })) : (order ?? kept);
-  if (!visible) return softmax(added, { axis: -1 });
+  if (!visible) return told(softmax(added, { axis: -1 }));
   const weights = softmax(where(visible, added, HIDDEN), { axis: -1 });
-  return kept || length > keys ? where(visible, weights, 0) : weights;
+  return told(kept || length > keys ? where(visible, weights, 0) : weights);
 }
 
 /** bool [length, keys]: what causal order and window leave visible; undefined where that is everything. */

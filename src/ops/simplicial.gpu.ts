@@ -77,11 +77,10 @@ class Plan {
         size,
         dtype,
         ragged(problem, s) ? dtypeCode.float32 : dtype,
-        Number(mask),
         simplicialScores.indexOf(s.score),
         Number(s.D % 4 === 0),
         wanted,
-        2 ** Math.ceil(Math.log2(Math.ceil(s.D / 4))),
+        2 ** Math.max(2, Math.ceil(Math.log2(s.D / 4))),
       ],
       push: [
         ...[units, s.Tq, s.Tk, s.Hq, s.Hq / s.Hkv, s.D, Number(s.causal)],
@@ -89,6 +88,7 @@ class Plan {
         floatBits(s.scale),
         // det[q, k, k2] = k (k2 × q) = k2 (q × k): what is multiplied with the other key, by the key that is bound first.
         floatBits(determinant && shader === 'simplicial_dkv' && !turned ? -1 : 1),
+        Number(mask),
         maskAt,
       ],
       groups: Math.ceil(units / size),
