@@ -1,5 +1,5 @@
 /** Every kind of attention against the promises of its contract, on every side. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { attentionKinds } from '../src/attention/registry.js';
 import { autocast, gradcheck, Rotary, sum } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
@@ -31,12 +31,15 @@ const padding = (keys = T) =>
   );
 
 describe.each(sides)('attention kinds on $side', ({ side, options }) => {
+  // One runtime for all: a pipeline is compiled once.
   let runtime: Runtime;
-  beforeEach(() => {
+  beforeAll(() => {
     runtime = new Runtime(options);
+  });
+  beforeEach(() => {
     useRuntime(runtime);
   });
-  afterEach(() => {
+  afterAll(() => {
     useRuntime(undefined);
     runtime.dispose();
   });

@@ -1,6 +1,6 @@
 /** Simplicial attention: that pairs of keys count, positions by rotation, windows, and what decoding remembers. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { simplicial } from '../src/attention/simplicial.js';
+import { simplicialKind } from '../src/attention/simplicial.js';
 import { noGrad, Rotary, rope, ropeTable, simplicialStats } from '../src/index.js';
 import { simplicialAttention } from '../src/ops/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
