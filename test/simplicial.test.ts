@@ -56,15 +56,14 @@ describe.each(sides)('simplicial attention on $side', ({ options }) => {
     const first = [0, 0, 0, between];
     const k = [cos, sin, cos, sin, first];
     const k2 = [cos, sin, sin, cos, first];
-    const weights = [...q, ...k, ...k2, ...new Array(10).fill(real)];
-    const out = [[1, 0, 0, 0, 0], ...new Array(3).fill([0, 0, 0, 0, 0])];
-    const [qkv, back] = layer.parameters();
-    const dict = { 'qkv.weight': weights, 'out.weight': out };
+    const real5 = new Array<readonly number[]>(5).fill(real);
+    const out = [[1, 0, 0, 0, 0], ...new Array<readonly number[]>(3).fill([0, 0, 0, 0, 0])];
+    const weights = { q, k, k2, v: real5, v2: real5, out };
     layer.loadStateDict(
       Object.fromEntries(
-        Object.entries(dict).map(([name, rows], i) => [
-          name,
-          tensor(Float32Array.from(rows.flat()), [qkv!, back!][i]!.shape),
+        Object.entries(weights).map(([name, rows]) => [
+          `${name}.weight`,
+          tensor(Float32Array.from(rows.flat()), [rows.length, rows[0]!.length]),
         ]),
       ),
     );
