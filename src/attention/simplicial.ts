@@ -69,11 +69,11 @@ export class SimplicialAttention extends Attention<typeof options> {
   readonly out: Linear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(simplicial, config);
+    super(simplicialKind, config);
     const { dim, heads, kvHeads, headDim, bias, qkNorm, score } = this.config;
     if (headDim > MOST_CHANNELS || (score === 'determinant' && headDim < 3))
       throw new ArgumentError(`headDim is ${headDim} and score '${score}'`, {
-        op: simplicial.name,
+        op: simplicialKind.name,
         hint: `headDim is from ${score === 'determinant' ? 3 : 1} to ${MOST_CHANNELS}`,
       });
     const made = (count: number) => new Heads({ dim, parts: [count], headDim, bias }, inits);
@@ -103,7 +103,7 @@ export class SimplicialAttention extends Attention<typeof options> {
       throw new ArgumentError(
         `the rope turns ${rope.dim} channels ${rope.interleaved ? 'in neighbours' : 'in halves'}`,
         {
-          op: simplicial.name,
+          op: simplicialKind.name,
           hint: `chunks of three are turned by new Rotary({ dim: ${this.rotaryDim} }), in halves`,
         },
       );
@@ -165,7 +165,7 @@ const partsOf = ({ heads, kvHeads }: Pick<CommonConfig, 'heads' | 'kvHeads'>) =>
   kvHeads,
 ];
 
-export const simplicial: AttentionKind<typeof options> = defineAttention({
+export const simplicialKind: AttentionKind<typeof options> = defineAttention({
   kind: 'simplicial',
   name: 'SimplicialAttention',
   doc: 'softmax over pairs of keys within windows w1 × w2',
