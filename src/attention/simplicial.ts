@@ -59,20 +59,29 @@ class PairNorm extends Module {
 }
 
 export class SimplicialAttention extends Attention<typeof options> {
-  /** Queries, keys, second keys, values, second values: [(heads + 4 kvHeads) headDim, dim]. */
-  readonly qkv: Heads;
+  // Products of their own: as parts of one, operands would be cut out of it, and gradients put together again.
+  readonly q: Heads;
+  readonly k: Heads;
+  readonly k2: Heads;
+  readonly v: Heads;
+  readonly v2: Heads;
   readonly norm: PairNorm | null;
   readonly out: Linear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(simplicialKind, config);
-    const { dim, heads, headDim, bias, qkNorm, score } = this.config;
+    const { dim, heads, kvHeads, headDim, bias, qkNorm, score } = this.config;
     if (headDim > MOST_CHANNELS || (score === 'determinant' && headDim < 3))
       throw new ArgumentError(`headDim is ${headDim} and score '${score}'`, {
         op: simplicialKind.name,
         hint: `headDim is from ${score === 'determinant' ? 3 : 1} to ${MOST_CHANNELS}`,
       });
-    this.qkv = new Heads({ dim, parts: partsOf(this.config), headDim, bias }, inits);
+    const made = (count: number) => new Heads({ dim, parts: [count], headDim, bias }, inits);
+    this.q = made(heads);
+    this.k = made(kvHeads);
+    this.k2 = made(kvHeads);
+    this.v = made(kvHeads);
+    this.v2 = made(kvHeads);
     this.norm = qkNorm ? new PairNorm(headDim) : null;
     this.out = new Linear(heads * headDim, dim, {
       bias,
@@ -115,17 +124,11 @@ export class SimplicialAttention extends Attention<typeof options> {
   }
 
   #operands(x: Tensor, context: Context): [q: Tensor, k: Tensor, v: Tensor, k2: Tensor, v2: Tensor] {
-    const { heads, kvHeads, score } = this.config;
-    let packed = this.qkv.heads(x);
-    const turned = heads + 2 * kvHeads;
-    if (!this.norm && score === 'determinant') packed = context.rotate(packed, turned);
-    let [q, k, k2, v, v2] = this.qkv.split(packed) as [Tensor, Tensor, Tensor, Tensor, Tensor];
-    if (this.norm) {
-      [q, k, k2] = this.norm.forward([q, k, k2]) as [Tensor, Tensor, Tensor];
-      if (score === 'determinant')
-        [q, k, k2] = [q, k, k2].map((t) => context.rotate(t)) as [Tensor, Tensor, Tensor];
-    }
-    return [q, k, v, k2, v2];
+    let scored = [this.q, this.k, this.k2].map((heads) => heads.heads(x));
+    if (this.norm) scored = this.norm.forward(scored);
+    if (this.config.score === 'determinant') scored = scored.map((t) => context.rotate(t));
+    const [q, k, k2] = scored as [Tensor, Tensor, Tensor];
+    return [q, k, this.v.heads(x), k2, this.v2.heads(x)];
   }
 
   /** Appends to what is remembered, of which later tokens see the last max(w1, w2) - 1 rows. */
