@@ -33,7 +33,8 @@ float apply(float v) {
     case 15: return erf_safe(v);
     case 16: return sinh_safe(v);
     case 17: return asinh_safe(v);
-    default: return min(v, 0.0) - log_safe(1.0 + exp_safe(-abs(v)));  // log sigmoid
+    case 18: return min(v, 0.0) - log_safe(1.0 + exp_safe(-abs(v)));  // log sigmoid
+    default: return v > 0.0 ? v + 1.0 : exp_safe(v);  // elu + 1
   }
 }
 

@@ -278,6 +278,31 @@ describe('tensor trains', () => {
     expect(worst(layer.out.weight().dataSync() as Float32Array, out!)).toBeLessThan(1e-6);
   });
 
+  it('ends with everything that it kept', async () => {
+    await runtime.sync();
+    const before = runtime.stats().buffers;
+    const layer = scope(() => {
+      const made = new TensorTrainAttention(base);
+      lossOf(made).backward();
+      noGrad(() => lossOf(made));
+      return made;
+    });
+    layer.dispose();
+    expect(runtime.stats().buffers).toBe(before);
+  });
+
+  it('lowers scores by distance where asked, as flash does', () => {
+    const x = sequence(1, 9, 32);
+    for (const Kind of [TensorTrainAttention, FlashAttention]) {
+      const [plain, far] = [false, true].map((alibi) => {
+        manualSeed(7);
+        return outputOf(new Kind({ dim: 32, heads: 4, alibi }), x);
+      });
+      expect(far!.subarray(0, 32)).toEqual(plain!.subarray(0, 32)); // the first token has no distance to go
+      expect(worst(far!, plain!)).toBeGreaterThan(1e-3);
+    }
+  });
+
   it('shares all cores but the first between queries, keys and values', () => {
     const layer = new TensorTrainAttention({
       dim: 64,

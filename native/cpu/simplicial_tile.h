@@ -16,15 +16,10 @@ namespace attn::cpu::HWY_NAMESPACE {
 constexpr int64_t kRows = kSimplicialRows, kOffsets = kSimplicialOffsets, kTileKeys = kSimplicialKeys;
 constexpr int64_t kColumns = kRows * kOffsets;
 
-// A row of q, k or k2 for the score. Of a determinant the first components of all chunks come first, then the
-// second, then the third: what is done to chunks is then done to vectors.
+// A row of q, k or k2 for the score: of a determinant the whole chunks alone, zeros to the end.
 template <class T>
 void pack_score_row(const SimplicialProblem& p, const T* from, float factor, float* to) {
-  if (p.score == SimplicialScore::trilinear) return widen_row(from, p.D, to, factor);
-  const int64_t n = p.D / 3;
-  for (int64_t c = 0; c < 3; c++)
-    for (int64_t m = 0; m < n; m++) to[c * n + m] = to_f32(from[3 * m + c]) * factor;
-  std::fill(to + 3 * n, to + p.score_width(), 0.0f);
+  widen_row(from, p.score_depth(), to, factor);
 }
 
 template <class T>
@@ -39,11 +34,8 @@ HWY_INLINE void narrow_row(const float* from, int64_t D, float factor, T* to) {
 // The way back: gradients of channels that take no part in the score are 0.
 template <class T>
 void unpack_score_row(const SimplicialProblem& p, const float* from, float factor, T* to) {
-  if (p.score == SimplicialScore::trilinear) return narrow_row(from, p.D, factor, to);
-  const int64_t n = p.D / 3;
-  for (int64_t c = 0; c < 3; c++)
-    for (int64_t m = 0; m < n; m++) to[3 * m + c] = from_f32<T>(from[c * n + m] * factor);
-  for (int64_t l = 3 * n; l < p.D; l++) to[l] = from_f32<T>(0.0f);
+  narrow_row(from, p.score_depth(), factor, to);
+  for (int64_t l = p.score_depth(); l < p.D; l++) to[l] = from_f32<T>(0.0f);
 }
 
 // Σ_l c_l k_l is the score of a, b and k: c = a ∘ b, or b x a in each chunk, since det[a, k, b] = k (b x a).

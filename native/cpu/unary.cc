@@ -31,7 +31,8 @@ enum class Unary {
   erf,
   sinh,
   asinh,
-  log_sigmoid  //
+  log_sigmoid,
+  elu_plus_one  //
 };
 // n elements from x to y, both aligned to 64 bytes.
 using UnaryLoop = void (*)(const void* x, void* y, int64_t n, bool past_caches);
@@ -64,6 +65,8 @@ HWY_INLINE VF apply(VF x) {
   if constexpr (op == Unary::asinh) return vasinh(x);
   if constexpr (op == Unary::log_sigmoid)
     return hn::Sub(hn::Min(x, vset(0.f)), vlog(hn::Add(one, vexp(hn::Neg(hn::Abs(x))))));
+  if constexpr (op == Unary::elu_plus_one)
+    return hn::IfThenElse(hn::Gt(x, vset(0.f)), hn::Add(x, one), vexp(x));
 }
 
 template <Unary op>
@@ -136,6 +139,8 @@ UnaryLoop choose_unary(Unary op, DType t) {
       return unary_for<Unary::silu>(t);
     case Unary::log_sigmoid:
       return unary_for<Unary::log_sigmoid>(t);
+    case Unary::elu_plus_one:
+      return unary_for<Unary::elu_plus_one>(t);
   }
   throw Error("ATTN_INTERNAL", "unknown unary op code");
 }

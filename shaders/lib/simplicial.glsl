@@ -9,19 +9,18 @@
 
 layout(constant_id = 1) const int DTYPE = 0;         // of q, k, v, k2, v2, dy
 layout(constant_id = 2) const int OUT = 0;           // of o and the gradients
-layout(constant_id = 3) const bool MASKED = false;
-layout(constant_id = 4) const int SCORE = 0;
-layout(constant_id = 5) const bool VECTORS = false;  // d is a multiple of four: elements are read 8 or 16 bytes at a time
-layout(constant_id = 6) const int WANTED = 0;        // which of two outputs this launch makes
-layout(constant_id = 7) const uint QUADS = 16;       // of elements that a row has room for
+layout(constant_id = 3) const int SCORE = 0;
+layout(constant_id = 4) const bool VECTORS = false;  // d is a multiple of four: elements are read 8 or 16 bytes at a time
+layout(constant_id = 5) const int WANTED = 0;        // which of two outputs this launch makes
+layout(constant_id = 6) const uint QUADS = 16;       // of elements that a row has room for
 
 const int TRILINEAR = 0, DETERMINANT = 1;  // = src/ops/simplicial.walk.ts
 const uint COLUMNS = 8u;
 
 // `units` rows, one to an invocation: queries of a head, or keys. w1, w2 are the windows of what is bound as k, v and as
-// k2, v2; `sign` is that of the score by the order of the two.
+// k2, v2; `sign` is that of the score by the order of the two. The mask begins at `mask_at`, if there is one.
 PUSH(uint units; uint tq; uint tk; uint heads; uint group; uint d; uint causal; uint w1; uint w2; float scale; float sign;
-     uint mask_at;);
+     uint masked; uint mask_at;);
 
 layout(std430, binding = 0) readonly buffer Q { uint q_words[]; };
 layout(std430, binding = 0) readonly buffer Q2 { uvec2 q_pairs[]; };
@@ -43,10 +42,10 @@ layout(std430, binding = 5) readonly buffer Dy { uint dy_words[]; };
 layout(std430, binding = 5) readonly buffer Dy2 { uvec2 dy_pairs[]; };
 layout(std430, binding = 5) readonly buffer Dy4 { uvec4 dy_quads[]; };
 layout(std430, binding = 6) readonly buffer Rows { float row_stats[]; };  // lse, delta of each query; then the mask
-bool hidden(uint b, uint j) { return MASKED && row_stats[pc.mask_at + b * pc.tk + j] == 0.0; }
+bool hidden(uint b, uint j) { return pc.masked != 0u && row_stats[pc.mask_at + b * pc.tk + j] == 0.0; }
 #else
 layout(std430, binding = 5) readonly buffer Mask { uint mask_words[]; };
-bool hidden(uint b, uint j) { return MASKED && LOAD_BITS(mask_words, BOOL, b * pc.tk + j) == 0u; }
+bool hidden(uint b, uint j) { return pc.masked != 0u && LOAD_BITS(mask_words, BOOL, b * pc.tk + j) == 0u; }
 #endif
 
 vec4 widen(uvec2 w) {
@@ -66,10 +65,10 @@ vec4 widen(uvec2 w) {
 #define EACH_QUAD(d) [[dont_unroll]] for (uint d = 0u; d < pc.d; d += 4u)
 #define CLEAR(row) [[dont_unroll]] for (uint n = 0u; n < QUADS; ++n) row[n] = vec4(0.0);
 
-// The places in a row that element l of a cross product is made of; none lies beyond the last whole chunk of three.
+// The places in a row that element l of a cross product is made of: chunk m is elements m, n + m, 2 n + m, n = d / 3.
 uvec2 crossed(uint l) {
-  const uint first = l / 3u * 3u, c = l - first;
-  return uvec2(first + (c + 1u) % 3u, first + (c + 2u) % 3u);
+  const uint n = pc.d / 3u, c = l / n, m = l - c * n;
+  return uvec2((c + 1u) % 3u * n + m, (c + 2u) % 3u * n + m);
 }
 #define AT(row, l) row[(l) / 4u][(l) % 4u]
 #define ELEMENT(name, at, l) LOAD(name##_words, DTYPE, (at) + (l))

@@ -7,8 +7,10 @@
  *   S_t = α_t S_{t-1} + P(k_t) v_t,  n_t = α_t² n_{t-1} + 1,  o_t = conj(P(q_t)) S_t / √n_t
  *
  * with P(z) = z / |z| and α = sigmoid(W x + b)^(1/16). Rotation by positions is binding with phasors e^{iθt}: what is read
- * depends on distances alone. Each head reads about headDim / 2 items; copies raise that, for the noise of a reading falls
- * as 1 / √redundancy.
+ * depends on distances alone. A rope's angles, most of them tiny, tell near tokens badly apart, and here no softmax makes
+ * up for it: so each frequency f also turns by (f + ½) π / F a token (fractional power encoding, Plate 1995), whose sum
+ * over frequencies tells every distance below 2 F from every other. Each head reads about headDim / 2 items; copies raise that, for the noise of
+ * a reading falls as 1 / √redundancy.
  */
 import { z } from 'zod';
 import { segmented } from '../autograd/segments.js';
@@ -25,6 +27,8 @@ import {
   logSigmoid,
   mul,
   rmsNorm,
+  rope,
+  ropeTable,
   slice,
 } from '../ops/index.js';
 import { philox } from '../ops/philox.js';
@@ -53,6 +57,12 @@ const options = {
       'copies of each binding under permuted keys, 1 to 16; the noise of a reading falls as their root',
     ),
   seed: z.int().min(0).default(0).describe('of the permutations'),
+  phases: z
+    .enum(['spread', 'none'])
+    .default('spread')
+    .describe(
+      "'spread': each frequency turns by an angle of its own a token, evenly over half a circle; 'none': it does not",
+    ),
   decay: z
     .enum(['learned', 'none'])
     .default('learned')
@@ -71,8 +81,8 @@ const options = {
 const TEMPERATURE = 16;
 const EPS = 1e-6;
 
-/** Part of a call: the tokens from `from` to `to`. */
-type Reading = Pick<Context, 'rotate' | 'keep'>;
+/** What is read with: a call's context, or that of a stretch of it. */
+type Reading = Pick<Context, 'rotate' | 'keep' | 'offset'>;
 
 export class HoloAttention extends Attention<typeof options> {
   /** Queries, keys and values, each as real parts and then imaginary ones: [3 heads headDim, dim]. */
@@ -83,12 +93,14 @@ export class HoloAttention extends Attention<typeof options> {
   readonly norm: Parameter;
   readonly gate: Linear | null;
   readonly out: Linear;
+  /** Table of the angles that each frequency turns by: they come back after 4 F tokens. */
+  readonly turns: Tensor | null;
   /** Rows of qkv in the order of the copies' queries and keys, and of the values; null where there is one copy. */
   readonly order: Tensor | null;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(holoKind, config);
-    const { dim, heads, headDim, bias, decay, gate, redundancy, seed } = this.config;
+    const { dim, heads, headDim, bias, decay, gate, redundancy, seed, phases } = this.config;
     checkHeads(headDim);
     const { init, outInit = init, biasInit } = inits;
     const width = heads * headDim;
@@ -100,15 +112,18 @@ export class HoloAttention extends Attention<typeof options> {
     this.norm = new Parameter(ones([headDim]));
     this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
     this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
+    this.turns = phases === 'spread' ? keep(spread(headDim / 2)) : null;
     this.order = redundancy > 1 ? keep(tensor(copies(heads, headDim, redundancy, seed))) : null;
   }
 
   override forward(x: Tensor, call: AttentionCall = {}): Tensor {
     const { headDim } = this.config;
-    const { rope } = call;
-    if (rope && (rope.interleaved || rope.dim < headDim))
+    const turner = call.rope;
+    if (turner && (turner.interleaved || turner.dim < headDim))
       throw new ArgumentError(
-        rope.interleaved ? 'the rope is interleaved' : `the rope turns ${rope.dim} channels of ${headDim}`,
+        turner.interleaved
+          ? 'the rope is interleaved'
+          : `the rope turns ${turner.dim} channels of ${headDim}`,
         {
           op: 'HoloAttention',
           hint: `a head's channels are real parts, then imaginary ones: new Rotary({ dim: ${headDim} })`,
@@ -144,10 +159,15 @@ export class HoloAttention extends Attention<typeof options> {
   }
 
   /** What the heads read [batch, length, heads headDim], normed and gated, and the state after the last token. */
-  #read(x: Tensor, { rotate, keep: kept }: Reading, before: Tensor | undefined): [o: Tensor, state: Tensor] {
+  #read(
+    x: Tensor,
+    { rotate, keep: kept, offset }: Reading,
+    before: Tensor | undefined,
+  ): [o: Tensor, state: Tensor] {
     const { heads, headDim, redundancy } = this.config;
     const [batch, length] = x.shape as [number, number];
-    const qkv = rotate(this.#bound(x), 2 * redundancy * heads);
+    const turned = 2 * redundancy * heads;
+    const qkv = this.#turned(rotate(this.#bound(x), turned), offset, turned);
     const none = (dtype: 'float32' | 'bool') => fill({ shape: [0], dtype });
     const decay = this.#decay(x)?.reshape([batch, length, heads, headDim / 2]);
     const [o, state] = holoAttention(
@@ -174,6 +194,14 @@ export class HoloAttention extends Attention<typeof options> {
     return packed.reshape([...x.shape.slice(0, 2), (2 * redundancy + 1) * heads, headDim]);
   }
 
+  /** The first `heads` heads turned evenly over the frequencies, from place `offset` on. */
+  #turned(qkv: Tensor, offset: number, heads: number): Tensor {
+    if (!this.turns) return qkv;
+    const [length, all] = [qkv.shape[1]!, period(this.config.headDim / 2)];
+    const places = Int32Array.from({ length }, (_, t) => (offset + t) % all);
+    return rope(qkv, this.turns, tensor(places, [length], { runtime: qkv.runtime }), { heads });
+  }
+
   /** ln α, float32. */
   #decay(x: Tensor): Tensor | undefined {
     if (!this.decay) return undefined;
@@ -184,8 +212,13 @@ export class HoloAttention extends Attention<typeof options> {
 }
 
 /** What a stretch of a call sees of it. */
-const stretchOf = ({ rotate, keep: kept, batch }: Context, from: number, length: number): Reading => ({
+const stretchOf = (
+  { rotate, keep: kept, batch, offset }: Context,
+  from: number,
+  length: number,
+): Reading => ({
   rotate: (t, heads) => rotate(t, heads, from),
+  offset: offset + from,
   keep: kept && slice(kept, { starts: [0, from], ends: [batch, from + length] }),
 });
 
@@ -203,6 +236,17 @@ function memories(heads: number, frequencies: number): Tensor {
   const of = (f: number) => logit(TEMPERATURE * 64 ** (f / Math.max(1, frequencies - 1)));
   return tensor(Float32Array.from({ length: heads * frequencies }, (_, i) => of(i % frequencies)));
 }
+
+/** Angles φ_f = (f + ½) π / F a token: Σ_f cos(φ_f δ) is F at the distance δ = 0, and 0 at all others below 2 F. */
+const spread = (F: number): Tensor =>
+  ropeTable({
+    length: period(F),
+    dim: 2 * F,
+    frequencies: Array.from({ length: F }, (_, f) => ((f + 0.5) * Math.PI) / F),
+  });
+
+/** Tokens after which all these angles are whole circles. */
+const period = (F: number): number => 4 * F;
 
 /** Rows of qkv: for each head and copy its queries', then its keys', in the copy's permutation; then the values'. */
 function copies(heads: number, headDim: number, redundancy: number, seed: number): Int32Array {
@@ -238,10 +282,7 @@ export const holoKind: AttentionKind<typeof options> = defineAttention({
   options,
   complexity: { time: 'T', memory: 'T', cache: '1' },
   supports: { mask: 'keys', causal: 'always', window: false, alibi: false, rope: true, grouped: false },
-  samples: [
-    { redundancy: 3, decay: 'none' },
-    { gate: false, bias: false, headDim: 6 },
-  ],
+  samples: [{ redundancy: 3, phases: 'none', decay: 'none', gate: false, bias: false, headDim: 6 }],
   parameters: ({ dim, heads, headDim, bias, decay, gate }: Config<typeof options>) => {
     checkHeads(headDim);
     const width = heads * headDim;

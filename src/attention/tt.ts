@@ -126,7 +126,7 @@ export const ttKind: AttentionKind<typeof options> = defineAttention({
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
   samples: [
-    { rank: 3, kvHeads: 2, init: 'svd', window: 3 },
+    { rank: 3, kvHeads: 2, init: 'svd', window: 3, alibi: true },
     { shareCores: true, kvHeads: 2, modes: [4, 4], bias: false },
   ],
   parameters(config) {

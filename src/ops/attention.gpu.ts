@@ -331,8 +331,8 @@ const [shared, sharedBackward] = variantsOf(
 const nobarrierTier: TierOf = (kernel, w, _, caps) => {
   const size = caps.type === 'cpu' ? 8 : Math.min(64, caps.maxInvocations);
   const rows = 4;
-  // Twice the columns halve the turns.
-  const columns = turnsOfRows(w, kernel, rows, 8) > MOST_TURNS ? 16 : 8;
+  // More columns take fewer turns; scores with sides have more to compile, and are 20 % slower by fewer columns.
+  const columns = [w.sides ? 4 : 8, 8].find((n) => turnsOfRows(w, kernel, rows, n) <= MOST_TURNS) ?? 16;
   const quads = 2 ** Math.max(2, Math.ceil(Math.log2(w.D / 4)));
   const shaders = {
     forward: 'attention_nobarrier',

@@ -20,6 +20,10 @@ export interface Case<A = AttentionAttrs> {
   heavy?: boolean;
 }
 
+/** Drivers compile kernels for each dtype: what does not depend on it is tried with one. */
+const fp32 = ['float32'] as const;
+const common = ['float32', 'bfloat16'] as const;
+
 /** Every head size that kernels have a path for, every mask, and sizes that no tile divides. */
 export const cases: readonly Case[] = [
   { T: 7, D: 8, attrs: { causal: true, entropy: true } }, // small, odd, all outputs there: the self-tests' choice
@@ -48,18 +52,18 @@ export const cases: readonly Case[] = [
   { B: 3, T: 40, D: 8, mask: 'bi', attrs: { entropy: true } }, // whole rows are masked
   { B: 2, T: 18, D: 16, mask: 'ij', maskDType: 'float32', attrs: { causal: true } },
   { B: 2, T: 18, D: 16, Hq: 4, Hkv: 2, mask: 'h', maskDType: 'float32' },
-  { T: 21, D: 16, Hq: 2, attrs: { causal: true, alibi: true, entropy: true } },
-  { T: 68, D: 8, Hq: 6, Hkv: 2, attrs: { alibi: true } },
-  { B: 2, T: 37, D: 16, Hq: 2, mask: 'bij', attrs: { causal: true, alibi: true, window: 9 } },
-  { T: 13, D: 8, attrs: { score: 'born', entropy: true } },
-  { T: 66, D: 16, Hq: 4, Hkv: 2, attrs: { score: 'born', causal: true } },
-  { B: 2, T: 20, D: 5, mask: 'bj', attrs: { score: 'born', scale: 0.7, alibi: true } },
+  { T: 21, D: 16, Hq: 2, attrs: { causal: true, alibi: true, entropy: true }, dtypes: common },
+  { T: 68, D: 8, Hq: 6, Hkv: 2, attrs: { alibi: true }, dtypes: fp32 },
+  { B: 2, T: 37, D: 16, Hq: 2, mask: 'bij', attrs: { causal: true, alibi: true, window: 9 }, dtypes: fp32 },
+  { T: 13, D: 8, attrs: { score: 'born', entropy: true }, dtypes: common },
+  { T: 66, D: 16, Hq: 4, Hkv: 2, attrs: { score: 'born', causal: true }, dtypes: fp32 },
+  { B: 2, T: 20, D: 5, mask: 'bj', attrs: { score: 'born', scale: 0.7, alibi: true }, dtypes: fp32 },
   { B: 0, T: 4, D: 16 },
   { T: 0, D: 16 },
   { T: 300, D: 64, Hq: 2, attrs: { causal: true }, heavy: true },
   { B: 2, T: 519, D: 16, Hq: 2, Hkv: 1, attrs: { causal: true, window: 200, entropy: true }, heavy: true },
   { T: 257, D: 32, mask: 'ij', heavy: true },
-  { T: 259, D: 24, Hq: 2, attrs: { score: 'born', causal: true, alibi: true }, heavy: true },
+  { T: 259, D: 24, Hq: 2, attrs: { score: 'born', causal: true, alibi: true }, dtypes: fp32, heavy: true },
 ];
 
 /** What only separate operands can have: as many keys as they like. */
@@ -82,27 +86,22 @@ export const keptCases: readonly Case[] = [
   { B: 2, T: 1, Tk: 700, kept: 1024, D: 64, Hq: 4, Hkv: 2, attrs: { causal: true }, heavy: true },
 ];
 
-/** Of scores with sides. */
-export const scoredCases: readonly Case<ScoredAttentionAttrs>[] = (['gram', 'hyperbolic'] as const).flatMap(
-  (score) => {
+/** Of scores with sides. What does not depend on the score is tried with one of them. */
+export const scoredCases: readonly Case<ScoredAttentionAttrs>[] = [
+  ...(['gram', 'hyperbolic'] as const).flatMap((score) => {
     const of = ({ attrs, ...c }: Case<ScoredAttentionAttrs>): Case<ScoredAttentionAttrs> => ({
+      dtypes: fp32,
       ...c,
       attrs: { ...attrs, score },
     });
     return [
-      of({ T: 7, D: 8, attrs: { causal: true, entropy: true } }),
+      of({ T: 7, D: 8, attrs: { causal: true, entropy: true }, dtypes: common }),
       of({ T: 5, D: 16 }),
       of({ T: 1, D: 8, attrs: { causal: true } }),
-      of({ T: 9, D: 1 }),
-      of({ T: 33, D: 5, Hq: 2, attrs: { causal: true } }),
       of({ B: 2, T: 66, D: 16, Hq: 2, attrs: { causal: true } }),
-      of({ T: 70, D: 32, Hq: 2, Hkv: 1 }),
-      of({ T: 130, D: 64, attrs: { causal: true, entropy: true } }),
-      of({ T: 17, D: 128, attrs: { causal: true } }),
-      of({ T: 35, D: 24, attrs: { window: 7, alibi: true } }),
-      of({ B: 2, T: 20, D: 16, Hq: 6, Hkv: 2, mask: 'bhij', attrs: { causal: true } }),
-      of({ B: 3, T: 18, D: 16, Hq: 2, mask: 'bi', maskDType: 'bool' }),
-      of({ T: 18, D: 16, mask: 'ij', maskDType: 'float32', attrs: { causal: true } }),
+      of({ T: 130, D: 64, attrs: { causal: true }, dtypes: score === 'gram' ? ['bfloat16'] : fp32 }),
+      of({ T: 67, D: 16, Hq: 4, Hkv: 2 }),
+      of({ B: 2, T: 20, D: 16, Hq: 6, Hkv: 2, attrs: { causal: true } }),
       of({ T: 7, Tk: 30, D: 16, Hq: 4, Hkv: 2, attrs: { causal: true } }),
       of({ T: 30, Tk: 7, D: 16, attrs: { causal: true } }), // the first queries see no key
       of({ T: 4, Tk: 0, D: 16 }),
@@ -110,8 +109,28 @@ export const scoredCases: readonly Case<ScoredAttentionAttrs>[] = (['gram', 'hyp
       of({ B: 2, T: 519, D: 16, Hq: 2, Hkv: 1, attrs: { causal: true }, heavy: true }),
       of({ B: 2, T: 2, Tk: 9, kept: 16, D: 16, Hq: 4, Hkv: 2, attrs: { causal: true } }),
     ];
+  }),
+  { T: 9, D: 1, attrs: { score: 'gram' }, dtypes: fp32 },
+  { T: 33, D: 5, Hq: 2, attrs: { causal: true, score: 'gram' }, dtypes: ['float32', 'float16'] },
+  {
+    B: 2,
+    T: 35,
+    D: 16,
+    Hq: 2,
+    mask: 'bhij',
+    attrs: { window: 7, alibi: true, score: 'hyperbolic' },
+    dtypes: fp32,
   },
-);
+  { B: 3, T: 18, D: 16, Hq: 2, mask: 'bi', attrs: { score: 'gram' }, dtypes: fp32 },
+  {
+    T: 18,
+    D: 16,
+    mask: 'ij',
+    maskDType: 'float32',
+    attrs: { causal: true, score: 'hyperbolic' },
+    dtypes: fp32,
+  },
+];
 
 /** Sizes with the defaults filled in, and the mask's shape as a list of none or one. */
 export function fullCase({ B = 1, T, Tk = T, kept = Tk, Hq = 1, Hkv = Hq, D, mask }: Case<object>) {

@@ -131,7 +131,8 @@ export const cases: readonly Case[] = [
   { B: 2, T: 0, D: 4, ...steady },
   { B: 2, T: 300, D: 64, decay: mild, heavy: true, ...single },
   { T: 1031, D: 16, Dv: 32, decay: [-0.01, 0], heavy: true, ...single },
-  { B: 2, T: 519, D: 16, H: 3, Dv: 64, heavy: true, ...single },
+  { B: 2, T: 100, D: 16, H: 3, Dv: 64, ...single },
+  { T: 519, D: 16, Dv: 64, heavy: true, ...single }, // so long and so few heads are cut along time
 ];
 
 /** The shapes of q, k, v, and of a state and decays, with the ranges that decays are drawn from. */

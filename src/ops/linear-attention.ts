@@ -47,7 +47,7 @@ export const linearAttention = defineOp<
   inputs: [small('q'), small('k'), small('v'), stateInput('state'), decayInput],
   optional: 2,
   results: 2,
-  autocast: 'half',
+  autocast: 'widest',
   attrs,
   dtypes: floatDTypes,
   infer(inputs) {

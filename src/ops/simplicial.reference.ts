@@ -8,10 +8,11 @@ function combined(score: SimplicialSizes['score'], a: Array64, b: Array64): Arra
   if (score === 'trilinear') return a.map((x, l) => x * b[l]!);
   // det[q, k, k2] = k · (k2 × q), chunk by chunk.
   const out = new Float64Array(a.length);
-  for (let l = 0; l + 3 <= a.length; l += 3)
+  const n = Math.floor(a.length / 3);
+  for (let m = 0; m < n; m++)
     for (let c = 0; c < 3; c++) {
-      const [y, z] = [l + ((c + 1) % 3), l + ((c + 2) % 3)];
-      out[l + c] = b[y]! * a[z]! - b[z]! * a[y]!;
+      const [y, z] = [((c + 1) % 3) * n + m, ((c + 2) % 3) * n + m];
+      out[c * n + m] = b[y]! * a[z]! - b[z]! * a[y]!;
     }
   return out;
 }

@@ -21,9 +21,10 @@ export interface SimplicialAttrs {
   /** Whether the entropy of each row of weights is computed on the way. */
   entropy: boolean;
   /**
-   * 'trilinear': Σ_l q_l k_l k2_l, which a common rotation of q, k, k2 changes. 'determinant': Σ_c det[q_c, k_c, k2_c]
-   * over the ⌊D / 3⌋ chunks of three channels, which rotations within the chunks leave as it is; channels beyond the
-   * last whole chunk take no part in the score.
+   * 'trilinear': Σ_l q_l k_l k2_l, which a common rotation of q, k, k2 changes. 'determinant': Σ_m det[q_m, k_m, k2_m]
+   * over n = ⌊D / 3⌋ chunks of three channels, which rotations within the chunks leave as it is. Chunk m is channels m,
+   * n + m, 2 n + m (the paper's are neighbours: another order of the same channels), so that `rope` of 2 n channels in
+   * halves turns each chunk about its third axis. Channels from 3 n on take no part in the score.
    */
   score: SimplicialScore;
 }

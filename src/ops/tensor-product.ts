@@ -270,10 +270,13 @@ export const tensorProductBackward = defineOp<
     check(op, a!, b!, at);
     const wanted = [...b!.shape.slice(0, 2), extents(at).all, b!.shape[3]!];
     if (show(dy!.shape) !== show(wanted))
-      throw new ShapeError(`dy ${show(dy!.shape)} is not ${show(wanted)}`, {
-        op,
-        hint: 'dy has the shape of what tensorProduct gave',
-      });
+      throw new ShapeError(
+        `dy ${show(dy!.shape)} is not ${show(wanted)}, of a ${show(a!.shape)} and b ${show(b!.shape)}`,
+        {
+          op,
+          hint: 'dy has the shape of what tensorProduct gave',
+        },
+      );
     return [a!, b!];
   },
   reference([dy, a, b], problem) {

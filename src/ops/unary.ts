@@ -190,6 +190,15 @@ const table: readonly Unary[] = [
     backward: (g, x, _y, F) => F.mul!(g, F.sigmoid!(F.neg!(x))),
     reads: 'x',
   },
+  {
+    name: 'elu_plus_one',
+    doc: 'x + 1 above 0, else e^x: positive',
+    f: (x) => (x > 0 ? x + 1 : Math.exp(x)),
+    far: [-200, 200],
+    flops: 9,
+    backward: (g, _x, y, F) => F.mul!(g, F.minimum!(y, 1)),
+    reads: 'y',
+  },
 ];
 
 const shapes: Sample<object>[] = [
@@ -261,3 +270,4 @@ export const erf = named('erf');
 export const sinh = named('sinh');
 export const asinh = named('asinh');
 export const logSigmoid = named('log_sigmoid');
+export const eluPlusOne = named('elu_plus_one');
