@@ -1,6 +1,6 @@
 /** Simplicial attention: that pairs of keys count, positions by rotation, windows, and what decoding remembers. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { simplicial } from '../src/attention/simplicial.js';
+import { simplicialKind } from '../src/attention/simplicial.js';
 import { noGrad, Rotary, rope, ropeTable, simplicialStats } from '../src/index.js';
 import { simplicialAttention } from '../src/ops/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
@@ -40,7 +40,7 @@ describe.each(sides)('simplicial attention on $side', ({ options }) => {
    */
   it('decides with five channels whether any three tokens add up to 0', () => {
     const [M, T, steep] = [31, 24, 20000];
-    const layer = layerOf(simplicial, {
+    const layer = layerOf(simplicialKind, {
       ...{ dim: 4, heads: 1, headDim: 5, score: 'trilinear', causal: false, bias: false },
       ...{ w1: T + 1, w2: T + 1 },
     });
@@ -142,7 +142,7 @@ describe.each(sides)('simplicial attention on $side', ({ options }) => {
 
   it('depends on relative places alone where it is turned by a rope', () => {
     const [T, C] = [9, 24];
-    const layer = layerOf(simplicial, { dim: C, heads: 2, kvHeads: 1, w1: 5, w2: 4 });
+    const layer = layerOf(simplicialKind, { dim: C, heads: 2, kvHeads: 1, w1: 5, w2: 4 });
     const rotary = new Rotary({ dim: layer.rotaryDim, theta: 50, length: 128 });
     const x = sequence(1, T, C);
     const at = (first: number) =>
@@ -166,7 +166,7 @@ describe.each(sides)('simplicial attention on $side', ({ options }) => {
 
   it('remembers no more than the windows reach', () => {
     const config = { dim: 16, heads: 4, kvHeads: 2, w1: 6, w2: 3 };
-    const layer = layerOf(simplicial, config);
+    const layer = layerOf(simplicialKind, config);
     using cache = layer.newCache(2);
     const token = 2 * 4 * 2 * 4 * 4; // batch, k v k2 v2, heads, channels, bytes
     for (let t = 0; t < 40; t++) {
@@ -184,7 +184,7 @@ describe('simplicial attention', () => {
     const [q, k, v, k2, v2] = operands(4, 8);
     await refuses(() => simplicialAttention(q, k, v, k2, v2, { w1: 0 }), /simplicial_attention\(\).*w1 is 0/);
     await refuses(() => simplicialAttention(q, k, v, k2, v2, { w2: -1 }), /w2 is -1/);
-    const make = (more: object) => () => layerOf(simplicial, { dim: 12, heads: 2, ...more });
+    const make = (more: object) => () => layerOf(simplicialKind, { dim: 12, heads: 2, ...more });
     await refuses(make({ w1: 0 }), /SimplicialAttention\(\).*w1 is 0/);
     await refuses(make({ w2: 0 }), /SimplicialAttention\(\).*w2 is 0/);
     await refuses(make({ score: 'dot' }), /score is dot/);

@@ -69,7 +69,7 @@ export class SimplicialAttention extends Attention<typeof options> {
     const { dim, heads, headDim, bias, qkNorm, score } = this.config;
     if (headDim > MOST_CHANNELS || (score === 'determinant' && headDim < 3))
       throw new ArgumentError(`headDim is ${headDim} and score '${score}'`, {
-        op: simplicial.name,
+        op: simplicialKind.name,
         hint: `headDim is from ${score === 'determinant' ? 3 : 1} to ${MOST_CHANNELS}`,
       });
     this.qkv = new Heads({ dim, parts: partsOf(this.config), headDim, bias }, inits);
@@ -94,7 +94,7 @@ export class SimplicialAttention extends Attention<typeof options> {
       throw new ArgumentError(
         `the rope turns ${rope.dim} channels ${rope.interleaved ? 'in neighbours' : 'in halves'}`,
         {
-          op: simplicial.name,
+          op: simplicialKind.name,
           hint: `chunks of three are turned by new Rotary({ dim: ${this.rotaryDim} }), in halves`,
         },
       );
