@@ -114,6 +114,22 @@ describe('positions', () => {
     }
   });
 
+  it('a kind of directions takes no temperature', async () => {
+    const layer = layerOf(attentionKind('hyperbolic'), { dim: 16, heads: 4 });
+    const x = sequence(1, 5, 16);
+    const yarn = { factor: 4, trained: 4 };
+    const rope = new Rotary({ dim: 4, yarn });
+    expect(rope.stretch).toBe(yarnFactor(4));
+    expectTyped(await failureOf(() => layer.forward(x, { rope })), {
+      code: 'ATTN_ARGUMENT',
+      op: 'HyperbolicAttention',
+    });
+    rope.yarn = { ...yarn, attention: 1 };
+    expect(outputOf(layer, x, { rope }).every(Number.isFinite)).toBe(true);
+    rope.drop();
+    expect(outputOf(layer, x, { rope })).toEqual(outputOf(layer, x));
+  });
+
   it('a model goes on without its rotation, and with it again', () => {
     manualSeed(2);
     const config = { vocab: 11, layers: 2, dim: 16, heads: 2, length: 12 } as const;

@@ -37,6 +37,8 @@ export interface Supports {
   window: boolean;
   alibi: boolean;
   rope: boolean;
+  /** Whether a rotation may stretch what it turns, as YaRN's and DroPE's temperatures do. Default true. */
+  stretch?: boolean;
   /** Fewer heads of keys than of queries. */
   grouped: boolean;
 }
@@ -245,6 +247,11 @@ export abstract class Attention<O extends Options = Options> extends Module {
       throw new ArgumentError('rope is no Rotary', { op: kind.name, hint: 'new Rotary({ dim: headDim })' });
     if (!kind.supports.rope)
       throw new ArgumentError(`'${kind.kind}' has no rotation`, { op: kind.name, hint: 'pass no rope' });
+    if (kind.supports.stretch === false && rope.stretch !== 1)
+      throw new ArgumentError(`the rope stretches what it turns by ${rope.stretch}`, {
+        op: kind.name,
+        hint: `'${kind.kind}' turns directions of length 1: no temperature, and yarn with attention: 1`,
+      });
     if (rope.dim > rotaryDim)
       throw new ArgumentError(`the rope turns ${rope.dim} channels of heads of ${rotaryDim}`, {
         op: kind.name,

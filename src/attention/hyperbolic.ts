@@ -168,7 +168,15 @@ export const hyperbolicKind: AttentionKind<typeof options> = defineAttention({
   source: 'Gulcehre et al. 2019, arXiv:1805.09786',
   options,
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
-  supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
+  supports: {
+    mask: 'any',
+    causal: 'both',
+    window: true,
+    alibi: true,
+    rope: true,
+    stretch: false,
+    grouped: true,
+  },
   samples: [
     { kvHeads: 2, maxRadius: 3, window: 3, alibi: true },
     { causal: false, bias: false, headDim: 6 },

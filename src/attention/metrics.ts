@@ -135,9 +135,9 @@ function onlyOne(
   { sweeps, weights }: { sweeps: readonly Sweep[]; weights: readonly Tensor[] },
 ) {
   if (sweeps.length + weights.length !== 1)
-    throw new ArgumentError('there are no rows of weights to measure', {
+    throw new ArgumentError('there are no rows of weights of keys to measure', {
       op: name,
-      hint: 'kinds that sum over states have none: measure mha, flash or another softmax kind',
+      hint: 'kinds that sum over states have none, and those of pairs are told by simplicialStats',
     });
   return { sweep: sweeps[0], weights: weights[0] };
 }

@@ -65,6 +65,12 @@ export class Rotary {
     return this.#yarn ?? null;
   }
 
+  /** Factor of what is turned, of queries and of keys: YaRN's, or the root of DroPE's temperature; 1 without. */
+  get stretch(): number {
+    if (this.#dropped !== undefined) return Math.sqrt(this.#dropped);
+    return this.#yarn ? attentionFactor(this.#yarn) : 1;
+  }
+
   /**
    * From now on nothing is turned (DroPE): a model trained with rotation goes on without, as it is recalibrated for.
    * Logits q · k are multiplied by `temperature`, half of it on each side: see dropeTemperature. `restore` undoes it.
@@ -92,7 +98,7 @@ export class Rotary {
   /** x [batch, length, heads, channels] with the first `dim` channels of its heads turned. */
   apply(x: Tensor, { offset = 0, positions, heads = 0 }: RotaryCall = {}): Tensor {
     const { interleaved } = this;
-    if (this.#dropped !== undefined) return this.#stretched(x, Math.sqrt(this.#dropped), heads);
+    if (this.#dropped !== undefined) return this.#stretched(x, this.stretch, heads);
     if (positions) return rope(x, this.#table, positions, { heads, interleaved });
     const length = x.shape[1]!;
     this.grow(offset + length);

@@ -6,11 +6,13 @@
  */
 import { z } from 'zod';
 import { noGrad } from '../autograd/modes.js';
+import { checkTensor } from '../nn/check.js';
 import { Linear } from '../nn/linear.js';
 import { concat, mean, mul, packedAttention, rmsNorm } from '../ops/index.js';
 import { observer } from '../ops/record.js';
-import { ArgumentError } from '../runtime/errors.js';
+import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';
+import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
   Attention,
@@ -206,6 +208,9 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
         this.#measures = undefined;
       }
     };
+    checkTensor(tiledKind.name, 'x', x);
+    if (x.size === 0)
+      throw new ShapeError(`x is ${show(x.shape)}`, { op: tiledKind.name, hint: 'give tokens to measure' });
     await x.runtime.sync();
     const from = performance.now();
     run(false);
