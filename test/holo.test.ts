@@ -243,6 +243,16 @@ describe('HoloAttention', () => {
     for (const t of [3, 4, T - 1]) expect(worst(row(y!, t), row(z!, t))).toBeGreaterThan(1e-3);
   });
 
+  it('turns its frequencies so that distances are told apart', () => {
+    const F = 6;
+    const table = values(layer({ headDim: 2 * F }).turns as Tensor);
+    const overlap = (distance: number) =>
+      Array.from({ length: F }, (_, f) => table[(distance * F + f) * 2]!).reduce((s, c) => s + c, 0);
+    expect(overlap(0)).toBeCloseTo(F, 5);
+    for (let distance = 1; distance < 2 * F; distance++) expect(overlap(distance)).toBeCloseTo(0, 5);
+    expect(layer({ phases: 'none' }).turns).toBeNull();
+  });
+
   it('permutes by its seed', () => {
     const order = (own: object) => (layer({ redundancy: 2, ...own }).order as Tensor).dataSync();
     expect(order({ seed: 1, headDim: 32 })).toEqual(order({ seed: 1, headDim: 32 }));

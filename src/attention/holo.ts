@@ -27,6 +27,8 @@ import {
   logSigmoid,
   mul,
   rmsNorm,
+  rope,
+  ropeTable,
   slice,
 } from '../ops/index.js';
 import { philox } from '../ops/philox.js';
@@ -44,7 +46,6 @@ import {
 import { StateCache } from './cache.js';
 import type { Config, ConfigInput } from './config.js';
 import { Heads } from './heads.js';
-import { Rotary } from './positions.js';
 
 const options = {
   redundancy: z
@@ -92,8 +93,8 @@ export class HoloAttention extends Attention<typeof options> {
   readonly norm: Parameter;
   readonly gate: Linear | null;
   readonly out: Linear;
-  /** Turns queries and keys evenly over the frequencies. */
-  readonly turns: Rotary | null;
+  /** Table of the angles that each frequency turns by: they come back after 4 F tokens. */
+  readonly turns: Tensor | null;
   /** Rows of qkv in the order of the copies' queries and keys, and of the values; null where there is one copy. */
   readonly order: Tensor | null;
 
@@ -111,16 +112,18 @@ export class HoloAttention extends Attention<typeof options> {
     this.norm = new Parameter(ones([headDim]));
     this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
     this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
-    this.turns = phases === 'spread' ? new Rotary({ dim: headDim, frequencies: spread(headDim / 2) }) : null;
+    this.turns = phases === 'spread' ? keep(spread(headDim / 2)) : null;
     this.order = redundancy > 1 ? keep(tensor(copies(heads, headDim, redundancy, seed))) : null;
   }
 
   override forward(x: Tensor, call: AttentionCall = {}): Tensor {
     const { headDim } = this.config;
-    const { rope } = call;
-    if (rope && (rope.interleaved || rope.dim < headDim))
+    const turner = call.rope;
+    if (turner && (turner.interleaved || turner.dim < headDim))
       throw new ArgumentError(
-        rope.interleaved ? 'the rope is interleaved' : `the rope turns ${rope.dim} channels of ${headDim}`,
+        turner.interleaved
+          ? 'the rope is interleaved'
+          : `the rope turns ${turner.dim} channels of ${headDim}`,
         {
           op: 'HoloAttention',
           hint: `a head's channels are real parts, then imaginary ones: new Rotary({ dim: ${headDim} })`,
@@ -141,11 +144,6 @@ export class HoloAttention extends Attention<typeof options> {
       segment,
     );
     return residual ? add(residual, y) : y;
-  }
-
-  override dispose(): void {
-    super.dispose();
-    this.turns?.dispose();
   }
 
   protected attend(x: Tensor, context: Context): Tensor {
@@ -169,8 +167,7 @@ export class HoloAttention extends Attention<typeof options> {
     const { heads, headDim, redundancy } = this.config;
     const [batch, length] = x.shape as [number, number];
     const turned = 2 * redundancy * heads;
-    const rotated = rotate(this.#bound(x), turned);
-    const qkv = this.turns?.apply(rotated, { offset, heads: turned }) ?? rotated;
+    const qkv = this.#turned(rotate(this.#bound(x), turned), offset, turned);
     const none = (dtype: 'float32' | 'bool') => fill({ shape: [0], dtype });
     const decay = this.#decay(x)?.reshape([batch, length, heads, headDim / 2]);
     const [o, state] = holoAttention(
@@ -195,6 +192,14 @@ export class HoloAttention extends Attention<typeof options> {
     const packed = project(x, embedding(weight, this.order), bias && gather(bias, this.order));
     const { heads, headDim, redundancy } = this.config;
     return packed.reshape([...x.shape.slice(0, 2), (2 * redundancy + 1) * heads, headDim]);
+  }
+
+  /** The first `heads` heads turned evenly over the frequencies, from place `offset` on. */
+  #turned(qkv: Tensor, offset: number, heads: number): Tensor {
+    if (!this.turns) return qkv;
+    const [length, all] = [qkv.shape[1]!, period(this.config.headDim / 2)];
+    const places = Int32Array.from({ length }, (_, t) => (offset + t) % all);
+    return rope(qkv, this.turns, tensor(places, [length], { runtime: qkv.runtime }), { heads });
   }
 
   /** ln α, float32. */
@@ -232,8 +237,16 @@ function memories(heads: number, frequencies: number): Tensor {
   return tensor(Float32Array.from({ length: heads * frequencies }, (_, i) => of(i % frequencies)));
 }
 
-/** Angles over half a circle: Σ_f cos(φ_f δ) is F at the distance δ = 0, and 0 at all others below 2 F. */
-const spread = (F: number): number[] => Array.from({ length: F }, (_, f) => ((f + 0.5) * Math.PI) / F);
+/** Angles φ_f = (f + ½) π / F a token: Σ_f cos(φ_f δ) is F at the distance δ = 0, and 0 at all others below 2 F. */
+const spread = (F: number): Tensor =>
+  ropeTable({
+    length: period(F),
+    dim: 2 * F,
+    frequencies: Array.from({ length: F }, (_, f) => ((f + 0.5) * Math.PI) / F),
+  });
+
+/** Tokens after which all these angles are whole circles. */
+const period = (F: number): number => 4 * F;
 
 /** Rows of qkv: for each head and copy its queries', then its keys', in the copy's permutation; then the values'. */
 function copies(heads: number, headDim: number, redundancy: number, seed: number): Int32Array {
@@ -269,10 +282,7 @@ export const holoKind: AttentionKind<typeof options> = defineAttention({
   options,
   complexity: { time: 'T', memory: 'T', cache: '1' },
   supports: { mask: 'keys', causal: 'always', window: false, alibi: false, rope: true, grouped: false },
-  samples: [
-    { redundancy: 3, decay: 'none' },
-    { gate: false, bias: false, headDim: 6 },
-  ],
+  samples: [{ redundancy: 3, phases: 'none', decay: 'none', gate: false, bias: false, headDim: 6 }],
   parameters: ({ dim, heads, headDim, bias, decay, gate }: Config<typeof options>) => {
     checkHeads(headDim);
     const width = heads * headDim;

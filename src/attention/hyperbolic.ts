@@ -83,7 +83,7 @@ export class HyperbolicAttention extends Attention<typeof options> {
     const { heads, kvHeads, headDim, window, alibi, maxRadius } = this.config;
     const { batch, length, causal, mask, cache } = context;
     // Radii go through sinh: halves would not do.
-    const z = cast(this.qkv.forward(x), { dtype: 'float32' });
+    const z = wide(this.qkv.forward(x));
     const all = heads + kvHeads;
     const points = lastOf(z, 0, all * headDim).reshape([batch, length, all, headDim]);
     const { r, u } = polar.fromTangent(points, { bound: maxRadius });
@@ -114,7 +114,7 @@ export class HyperbolicAttention extends Attention<typeof options> {
       alibi,
       keys: cached ? cache.length : 0,
     });
-    return spaceOf(cast(mean, { dtype: 'float32' }));
+    return spaceOf(wide(mean));
   }
 
   /** β / √c [heads, 1] and √c [kvHeads, 1]. */
@@ -136,6 +136,8 @@ type Sizes = Pick<CommonConfig, 'heads' | 'kvHeads' | 'headDim'>;
 /** Rows of the projection: of queries, keys and values. */
 const rowsOf = ({ heads, kvHeads, headDim }: Sizes) =>
   [heads * headDim, kvHeads * headDim, kvHeads * (headDim - 1)] as const;
+
+const wide = (x: Tensor): Tensor => (x.dtype === 'float32' ? x : cast(x, { dtype: 'float32' }));
 
 const softplus = (x: Tensor): Tensor => neg(logSigmoid(neg(x)));
 
@@ -168,8 +170,7 @@ export const hyperbolicKind: AttentionKind<typeof options> = defineAttention({
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
   samples: [
-    { kvHeads: 2, maxRadius: 3 },
-    { window: 3, alibi: true },
+    { kvHeads: 2, maxRadius: 3, window: 3, alibi: true },
     { causal: false, bias: false, headDim: 6 },
   ],
   parameters: ({ dim, heads, kvHeads, headDim, bias }) =>

@@ -10,8 +10,6 @@ export interface RotaryOptions {
   dim: number;
   /** Base of the frequencies theta^(-2 i / dim). Default 10000. */
   theta?: number;
-  /** Angle of each pair from one place to the next, in place of theta^(-2 i / dim): not with yarn. */
-  frequencies?: ArrayLike<number>;
   /** Pairs are channels (2 i, 2 i + 1); else (i, i + dim / 2). Default false. */
   interleaved?: boolean;
   /** Places that the table has from the start; it grows when more are asked for. Default 256. */
@@ -34,13 +32,12 @@ export class Rotary {
   readonly dim: number;
   readonly theta: number;
   readonly interleaved: boolean;
-  readonly #frequencies: ArrayLike<number> | undefined;
   #table: Tensor;
   #yarn: YarnOptions | undefined;
   /** Of logits while nothing is turned; undefined while it is. */
   #dropped: number | undefined;
 
-  constructor({ dim, theta = 10000, frequencies, interleaved = false, length = 256, yarn }: RotaryOptions) {
+  constructor({ dim, theta = 10000, interleaved = false, length = 256, yarn }: RotaryOptions) {
     if (!Number.isInteger(dim) || dim < 2 || dim % 2 !== 0)
       throw new ArgumentError(`dim is ${String(dim)}`, {
         op: 'Rotary',
@@ -49,7 +46,6 @@ export class Rotary {
     this.dim = dim;
     this.theta = theta;
     this.interleaved = interleaved;
-    this.#frequencies = frequencies;
     this.#yarn = yarn;
     this.#table = this.#made(length);
   }
@@ -146,7 +142,6 @@ export class Rotary {
         length,
         dim,
         theta,
-        frequencies: this.#frequencies,
         ...(yarn && { frequencies: yarnFrequencies(dim, theta, yarn), factor: attentionFactor(yarn) }),
       }),
     );

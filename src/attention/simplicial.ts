@@ -65,7 +65,7 @@ export class SimplicialAttention extends Attention<typeof options> {
   readonly out: Linear;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
-    super(simplicial, config);
+    super(simplicialKind, config);
     const { dim, heads, headDim, bias, qkNorm, score } = this.config;
     if (headDim > MOST_CHANNELS || (score === 'determinant' && headDim < 3))
       throw new ArgumentError(`headDim is ${headDim} and score '${score}'`, {
@@ -162,7 +162,7 @@ const partsOf = ({ heads, kvHeads }: Pick<CommonConfig, 'heads' | 'kvHeads'>) =>
   kvHeads,
 ];
 
-export const simplicial: AttentionKind<typeof options> = defineAttention({
+export const simplicialKind: AttentionKind<typeof options> = defineAttention({
   kind: 'simplicial',
   name: 'SimplicialAttention',
   doc: 'softmax over pairs of keys within windows w1 × w2',

@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { noGrad } from '../autograd/modes.js';
 import { Linear } from '../nn/linear.js';
-import { mean, mul, rmsNorm } from '../ops/index.js';
+import { concat, mean, mul, packedAttention, rmsNorm } from '../ops/index.js';
 import { observer } from '../ops/record.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';
@@ -23,8 +23,9 @@ import {
 import { RowCache } from './cache.js';
 import type { ConfigInput } from './config.js';
 import { Heads } from './heads.js';
-import { attentionInTiles, type Range, unseen } from './in-tiles.js';
-import { massesOf, type TileFigures, TileMeter } from './tile-meter.js';
+import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './in-tiles.js';
+import { type KeyCache, keyCache } from './packed.js';
+import { type Grid, massesOf, type TileFigures, TileMeter } from './tile-meter.js';
 import { keysOf, tileFor, tilesOf } from './tiling.js';
 
 const tile = (doc: string) => z.int().min(1).describe(doc);
@@ -112,28 +113,38 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
   }
 
   protected attend(x: Tensor, context: Context): Tensor {
-    return this.#tiled(this.#operands(x, context), context, this.#turn());
+    const { heads, kvHeads, window, alibi, score } = this.config;
+    const { causal, mask, cache } = context;
+    const qkv = this.#states(context.rotate(this.qkv.heads(x), heads + kvHeads));
+    const attrs = { causal, window, alibi, score };
+    const measuring = this.#turn() && qkv.size > 0;
+    if (!(cache instanceof RowCache)) {
+      const sweep = this.#cut(qkv.shape[1]!, qkv.shape[1]!, causal);
+      const whole = { ...attrs, heads, kvHeads };
+      if (!measuring && sweep.tiles.length === 1) return packedAttention(qkv, mask, whole);
+      const tiled = packedInTiles(qkv, mask, { ...whole, entropy: measuring }, sweep);
+      if (measuring) this.#measure(tiled, sweep);
+      return tiled.out;
+    }
+    const [q, k, v] = this.qkv.split(qkv) as [Tensor, Tensor, Tensor];
+    const rows = cache.append({ k, v });
+    const sweep = this.#cut(q.shape[1]!, cache.length, causal);
+    const tiled = inTiles(q, rows.k!, rows.v!, mask, { ...attrs, entropy: measuring }, sweep);
+    if (measuring) this.#measure(tiled, sweep);
+    return tiled.out;
   }
 
-  protected makeCache(batch: number): RowCache<'k' | 'v'> {
-    const { kvHeads, headDim } = this.config;
-    return new RowCache(batch, { k: [kvHeads, headDim], v: [kvHeads, headDim] });
+  protected makeCache(batch: number): KeyCache {
+    return keyCache(batch, this.config);
   }
 
-  #operands(x: Tensor, { cache, rotate }: Context): Operands {
-    const { heads, kvHeads, headDim, score } = this.config;
-    const qkv = rotate(this.qkv.heads(x), heads + kvHeads);
-    let [q, k, v] = this.qkv.split(qkv) as [Tensor, Tensor, Tensor];
-    if (score === 'born') {
-      // Of length √D each, and the queries 1/D of that: products are those of unit vectors.
-      q = mul(rmsNorm(q, undefined, { eps: 1e-12 }), 1 / headDim);
-      k = rmsNorm(k, undefined, { eps: 1e-12 });
-    }
-    if (cache instanceof RowCache) {
-      cache.append({ k, v });
-      [k, v] = [cache.rows('k'), cache.rows('v')];
-    }
-    return { q, k, v };
+  /** Of Born's score, queries and keys of length 1: √D each by the norm, and the queries 1/D of that. */
+  #states(qkv: Tensor): Tensor {
+    const { headDim, score } = this.config;
+    if (score === 'dot') return qkv;
+    const [q, k, v] = this.qkv.split(qkv) as [Tensor, Tensor, Tensor];
+    const unit = (t: Tensor) => rmsNorm(t, undefined, { eps: 1e-12 });
+    return concat([mul(unit(q), 1 / headDim), unit(k), v], { axis: 2 });
   }
 
   /**
@@ -154,37 +165,35 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
       this.#tile = tileFor(figures.density, { min, max });
   }
 
-  #tiled({ q, k, v }: Operands, { causal, mask }: Context, measuring: boolean): Tensor {
-    const { window, alibi, score, heads } = this.config;
-    const [length, keys] = [q.shape[1]!, k.shape[1]!];
-    const measured = measuring && q.size > 0 && k.size > 0;
-    const attrs = { causal, window, alibi, score, entropy: measured };
+  /** The tiles of so many queries, the last among so many keys. */
+  #cut(length: number, keys: number, causal: boolean): Sweep {
+    const { window, alibi } = this.config;
     // The engine counts places back from the last key: a tile that reads beyond its queries has none to go by.
     const whole = !causal && (window > 0 || alibi);
     const tile = whole ? Math.max(1, length) : this.#tile;
     const grid = { tile, keys, shift: keys - length };
     const tiles: Range[] = length === 0 ? [[0, 0]] : tilesOf(length, tile);
-    const reads = tiles.map((t) => keysOf(t, { causal, window, ...grid }));
-    const result = attentionInTiles(
-      { q, k, v, mask, attrs },
-      tiles,
-      reads.map(([, to]) => to),
+    const ranges = tiles.map((t) => keysOf(t, { causal, window, ...grid }));
+    return { grid, tiles, ranges, reads: ranges.map(([, to]) => to) };
+  }
+
+  #measure({ tiles }: Tiled, { grid, ranges, tiles: queries }: Sweep): void {
+    const [q, k] = tiles[0]!.inputs as [Tensor, Tensor];
+    const [query, key] = [q, k].map((t) => t.spec.bytes / t.shape[1]!) as [number, number];
+    const bytes = queries.map(
+      ([from, to], i) => 2 * query * (to - from) + 2 * key * (ranges[i]![1] - ranges[i]![0]),
     );
-    if (measured)
-      unseen(() => {
-        const bytesOf = ([from, to]: Range, [first, last]: Range) =>
-          2 * (q.spec.bytes / length) * (to - from) + 2 * (k.spec.bytes / keys) * (last - first);
-        this.#meter.take({
-          ...grid,
-          tiles,
-          reads,
-          heads,
-          bytes: Math.max(...tiles.map((t, i) => bytesOf(t, reads[i]!))),
-          entropies: result.tiles.map(({ entropy }) => keep(mean(entropy))),
-          masses: massesOf(result.tiles, grid).map(keep),
-        });
-      });
-    return result.out;
+    unseen(() =>
+      this.#meter.take({
+        ...grid,
+        tiles: queries,
+        reads: ranges,
+        heads: this.config.heads,
+        bytes: Math.max(...bytes),
+        entropies: tiles.map(({ entropy }) => keep(mean(entropy))),
+        masses: massesOf(tiles, grid).map(keep),
+      }),
+    );
   }
 
   /** Once for the time, once for the figures. */
@@ -207,10 +216,10 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
   }
 }
 
-interface Operands {
-  q: Tensor;
-  k: Tensor;
-  v: Tensor;
+interface Sweep extends Cut {
+  grid: Grid;
+  /** Keys that each tile may see. */
+  ranges: readonly Range[];
 }
 
 export const tiledKind: AttentionKind<typeof options> = defineAttention({

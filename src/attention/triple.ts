@@ -144,9 +144,9 @@ export const tripleKind: AttentionKind<typeof options> = defineAttention({
   supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
   samples: [
     { kvHeads: 2, sign: true },
-    { scale: 'seed', alibi: true },
+    { scale: 'seed' },
     { causal: false, unitNorm: false },
-    { window: 3, headDim: 6, bias: false },
+    { window: 3, alibi: true, headDim: 8, bias: false },
   ],
   parameters: (config) => {
     checked(config);

@@ -121,45 +121,30 @@ function planForward(problem: SimplicialProblem, caps: Caps): GpuPlan {
   return plan.done();
 }
 
-const OFFSET = 256; // that every binding's offset is a multiple of
-
 function planBackward(problem: SimplicialProblem, caps: Caps): GpuPlan {
   const s = sizesOf(problem, 1);
   const plan = new Plan(problem, s, caps);
-  const { dtype } = problem.inputs[0]!;
   const [queries, keys] = [s.B * s.Hq * s.Tq, s.B * s.Hkv * s.Tk];
-  const mask = problem.inputs[8];
-  const [dy, q, k, v, k2, v2, o, lse] = [0, 1, 2, 3, 4, 5, 6, 7];
-  // One buffer for what is known of queries and for the mask: bindings are few.
-  const maskAt = Math.ceil((queries * 8) / OFFSET) * OFFSET;
-  const rows = plan.add(maskAt + (mask ? Math.ceil(mask.size / 4) * 16 : 0));
+  const masked = problem.inputs[8]?.size ?? 0;
+  const [dy, q, k, v, k2, v2, o, lse, mask] = [0, 1, 2, 3, 4, 5, 6, 7, masked > 0 ? 8 : 7];
+  const maskAt = 2 * queries;
+  const rows = plan.add(4 * (maskAt + masked));
   if (queries > 0) {
-    const size = Math.min(64, caps.maxInvocations);
+    const size = loneGroup(caps);
     plan.dispatches.push({
-      shader: 'attention_delta',
-      spec: [size, dtypeCode[dtype], s.D, Number(s.D % (4 * perWord(dtype)) === 0)],
-      push: [queries, s.Tq, s.Hq],
-      groups: Math.ceil(queries / size),
-      binds: [read(dy!), read(o!), read(lse!), { operand: rows, write: true }],
-    });
-  }
-  if (mask && mask.size > 0) {
-    const units = Math.ceil(mask.size / 4);
-    const size = Math.min(256, caps.maxInvocations);
-    plan.dispatches.push({
-      shader: 'cast',
-      spec: [size, 1, dtypeCode.bool, dtypeCode.float32],
-      push: [units],
-      groups: Math.ceil(units / size),
-      binds: [read(8), { operand: rows, offset: maskAt, bytes: units * 16, write: true }],
+      shader: 'simplicial_rows',
+      spec: [size, dtypeCode[problem.inputs[0]!.dtype]],
+      push: [queries, s.Tq, s.Hq, s.D, masked, maskAt],
+      groups: Math.ceil(Math.max(queries, masked) / size),
+      binds: [...[dy!, o!, lse!, mask!].map(read), { operand: rows, write: true }],
     });
   }
   const first = [q!, k!, v!, k2!, v2!, dy!, rows].map(read);
   const second = [q!, k2!, v2!, k!, v!, dy!, rows].map(read);
-  plan.launch('simplicial_dq', queries, 0, false, maskAt / 4, [...first, plan.target(0)]);
+  plan.launch('simplicial_dq', queries, 0, false, maskAt, [...first, plan.target(0)]);
   for (const wanted of [0, 1]) {
-    plan.launch('simplicial_dkv', keys, wanted, false, maskAt / 4, [...first, plan.target(1 + wanted)]);
-    plan.launch('simplicial_dkv', keys, wanted, true, maskAt / 4, [...second, plan.target(3 + wanted)]);
+    plan.launch('simplicial_dkv', keys, wanted, false, maskAt, [...first, plan.target(1 + wanted)]);
+    plan.launch('simplicial_dkv', keys, wanted, true, maskAt, [...second, plan.target(3 + wanted)]);
   }
   return plan.done();
 }
@@ -175,7 +160,7 @@ function refusal(
   const over = overBinding([...problem.inputs, ...problem.outputs], caps);
   if (over) return over;
   const scratch = [
-    s.B * (s.Hq * s.Tq * 8 + s.Tk * 4) + 2 * OFFSET,
+    s.B * (s.Hq * s.Tq * 8 + s.Tk * 4),
     ...(ragged(problem, s) ? problem.outputs.map((x) => x.size * dtypeBytes.float32) : []),
   ];
   if (Math.max(...scratch) > caps.maxBindingBytes)
@@ -187,13 +172,12 @@ function refusal(
 function turnsOf(s: SimplicialSizes, kernel: 'forward' | 'dq' | 'dkv'): number {
   const quads = Math.ceil(s.D / 4) + 1;
   const [w1, w2] = [s.w1, s.w2].map((w) => (s.causal ? w : 2 * w - 1)) as [number, number];
-  const turns = (outer: number, inner: number) => {
-    const combined = (s.score === 'trilinear' ? 1 : 4) * quads;
-    return outer * (Math.ceil(inner / COLUMNS) * 4 * quads + 2 * combined + 4 * quads) + 3 * quads;
-  };
+  const combined = (s.score === 'trilinear' ? 1 : 4) * quads;
+  const sweeps = kernel === 'forward' ? 2 : 3;
+  const turns = (outer: number, inner: number) =>
+    outer * ((Math.ceil(inner / COLUMNS) * sweeps + 2) * quads + 2 * combined + 1) + 6 * quads;
   if (kernel !== 'dkv') return turns(w2, w1);
-  const group = s.Hq / s.Hkv;
-  return group * Math.max(turns(w1, w2), turns(w2, w1));
+  return (s.Hq / s.Hkv) * Math.max(turns(w1, w2), turns(w2, w1));
 }
 
 const nobarrier = (

@@ -57,6 +57,8 @@ interface Case {
   D: number;
   attrs: Partial<SimplicialAttrs>;
   mask?: boolean;
+  /** Only in float32. */
+  single?: boolean;
   heavy?: boolean;
 }
 
@@ -64,31 +66,31 @@ interface Case {
 const cases: readonly Case[] = [
   { T: 7, D: 8, attrs: { w1: 4, w2: 3, entropy: true } }, // small, odd, all outputs there: the self-tests' choice
   { T: 5, D: 6, mask: true, B: 2, attrs: { w1: 3, w2: 2, score: 'determinant' } },
-  { T: 9, D: 4, attrs: {} }, // windows beyond the sequence
-  { T: 1, D: 16, attrs: { w1: 1, w2: 1, entropy: true } },
+  { T: 9, D: 4, attrs: {}, single: true }, // windows beyond the sequence
+  { T: 1, D: 16, attrs: { w1: 1, w2: 1, entropy: true }, single: true },
   { T: 12, D: 5, Hq: 2, attrs: { w1: 1, w2: 5 } },
-  { T: 12, D: 1, attrs: { w1: 5, w2: 1 } },
+  { T: 12, D: 1, attrs: { w1: 5, w2: 1 }, single: true },
   { T: 10, D: 16, Hq: 6, Hkv: 2, attrs: { w1: 6, w2: 4 } },
-  { T: 6, D: 20, Hq: 4, Hkv: 1, attrs: { w1: 4, w2: 4, score: 'determinant', entropy: true } },
-  { T: 11, D: 8, attrs: { w1: 4, w2: 3, causal: false } },
+  { T: 6, D: 20, Hq: 4, Hkv: 1, attrs: { w1: 4, w2: 4, score: 'determinant', entropy: true }, single: true },
+  { T: 11, D: 8, attrs: { w1: 4, w2: 3, causal: false }, single: true },
   { T: 11, D: 7, attrs: { w1: 3, w2: 6, causal: false, score: 'determinant' } },
-  { T: 8, D: 12, attrs: { w1: 5, w2: 3, scale: -0.7, entropy: true } },
+  { T: 8, D: 12, attrs: { w1: 5, w2: 3, scale: -0.7, entropy: true }, single: true },
   { B: 3, T: 14, D: 8, Hq: 2, mask: true, attrs: { w1: 5, w2: 2, entropy: true } },
-  { B: 2, T: 9, D: 8, Hq: 2, Hkv: 1, mask: true, attrs: { w1: 4, w2: 4, causal: false } },
+  { B: 2, T: 9, D: 8, Hq: 2, Hkv: 1, mask: true, attrs: { w1: 4, w2: 4, causal: false }, single: true },
   { T: 1, Tk: 20, D: 16, Hq: 4, Hkv: 2, attrs: { w1: 12, w2: 5 } }, // decoding
-  { T: 3, Tk: 11, D: 9, attrs: { w1: 6, w2: 3, score: 'determinant' } },
-  { T: 9, Tk: 4, D: 8, attrs: { w1: 3, w2: 2, entropy: true } }, // the first queries see no key
+  { T: 3, Tk: 11, D: 9, attrs: { w1: 6, w2: 3, score: 'determinant' }, single: true },
+  { T: 9, Tk: 4, D: 8, attrs: { w1: 3, w2: 2, entropy: true }, single: true }, // the first queries see no key
   { T: 4, Tk: 0, D: 8, attrs: { w1: 3, w2: 2, entropy: true } },
   { T: 0, Tk: 4, D: 8, attrs: {} },
   { B: 0, T: 4, D: 8, attrs: {} },
-  { T: 18, D: 64, Hq: 2, attrs: { w1: 12, w2: 5 } },
-  { T: 9, D: 256, attrs: { w1: 4, w2: 2 } },
-  { T: 150, D: 16, attrs: { w1: 70, w2: 20, entropy: true }, heavy: true },
+  { T: 18, D: 64, Hq: 2, attrs: { w1: 12, w2: 5 }, single: true },
+  { T: 9, D: 256, attrs: { w1: 4, w2: 2 }, single: true },
+  { T: 150, D: 16, attrs: { w1: 70, w2: 20, entropy: true }, heavy: true, single: true },
   { B: 2, T: 101, D: 32, Hq: 2, Hkv: 1, mask: true, attrs: { w1: 68, w2: 19 }, heavy: true },
-  { T: 70, D: 48, attrs: { w1: 70, w2: 33, score: 'determinant' }, heavy: true },
+  { T: 70, D: 48, attrs: { w1: 70, w2: 33, score: 'determinant' }, heavy: true, single: true },
 ];
 
-function sampleOf({ B = 1, T, Tk = T, Hq = 1, Hkv = Hq, D, attrs, mask, heavy }: Case) {
+function sampleOf({ B = 1, T, Tk = T, Hq = 1, Hkv = Hq, D, attrs, mask, single, heavy }: Case) {
   const [query, key] = [
     [B, T, Hq, D],
     [B, Tk, Hkv, D],
@@ -98,7 +100,7 @@ function sampleOf({ B = 1, T, Tk = T, Hq = 1, Hkv = Hq, D, attrs, mask, heavy }:
     key,
     stat: [B, Hq, T],
     rest: mask ? [[B, Tk]] : [],
-    more: { attrs, ...(heavy && { heavy }) },
+    more: { attrs, ...(single && { dtypes: ['float32' as const] }), ...(heavy && { heavy }) },
   };
 }
 const forward = (c: Case): Sample<SimplicialAttrs> => {
