@@ -110,28 +110,28 @@ struct LinearBackwardOf {
     for (int64_t t = span.first + (span.last - span.first - 1) / kChunk * kChunk; t >= span.first;
          t -= kChunk) {
       const int64_t rows = std::min(kChunk, span.last - t);
-      rows_of.q.load(t, rows, x.q);
-      rows_of.g.load(t, rows, x.g);
-      if (kDecay) load_decays(rows_of.decay, t, rows, x.a);
+      rows_of.q.load(t, rows, x.q, -kChunk);
+      rows_of.g.load(t, rows, x.g, -kChunk);
+      if (kDecay) load_decays(rows_of.decay, t, rows, x.a, -kChunk);
       add_queries(p, rows, x);
     }
     save_state(p, x.dstate, end);
   }
 
  private:
-  static void load(const Operands& from, int64_t t, int64_t rows, const Scratch& x) {
-    from.q.load(t, rows, x.q);
-    from.k.load(t, rows, x.k);
-    from.v.load(t, rows, x.v);
-    from.g.load(t, rows, x.g);
-    if (kDecay) load_decays(from.decay, t, rows, x.a);
+  static void load(const Operands& from, int64_t t, int64_t rows, int64_t ahead, const Scratch& x) {
+    from.q.load(t, rows, x.q, ahead);
+    from.k.load(t, rows, x.k, ahead);
+    from.v.load(t, rows, x.v, ahead);
+    from.g.load(t, rows, x.g, ahead);
+    if (kDecay) load_decays(from.decay, t, rows, x.a, ahead);
   }
 
   // Forward: dq of a chunk, and the state after it.
   static void query_chunk(const LinearProblem& p, const Operands& rows_of, int64_t t, int64_t rows,
                           const Scratch& x) {
     const int64_t N = lanes(), wk = padded_head(p.Dk), wv = padded_head(p.Dv);
-    load(rows_of, t, rows, x);
+    load(rows_of, t, rows, kChunk, x);
     // S do of each token, tokens along the lanes; weights[s][t] = v_s do_t.
     transpose_words(x.g, wv, kChunk, wv, x.across, kChunk);
     product<FloatDot>({x.state, wv, 1}, {x.across, kChunk}, p.Dv, x.turned, kChunk, p.Dk, kChunk / N,
@@ -156,7 +156,7 @@ struct LinearBackwardOf {
   static void key_chunk(const LinearProblem& p, const Operands& rows_of, int64_t t, int64_t rows,
                         const Scratch& x) {
     const int64_t N = lanes(), wk = padded_head(p.Dk), wv = padded_head(p.Dv);
-    load(rows_of, t, rows, x);
+    load(rows_of, t, rows, -kChunk, x);
     // D v of each token, tokens along the lanes; weights[t][s] = do_t v_s.
     transpose_words(x.v, wv, kChunk, wv, x.across, kChunk);
     product<FloatDot>({x.dstate, wv, 1}, {x.across, kChunk}, p.Dv, x.turned, kChunk, p.Dk, kChunk / N,
@@ -192,7 +192,7 @@ struct LinearBackwardOf {
   // ddecay holds q dq; the sum over the rows from the last one on takes the place of it.
   static void decay_gradient(const Operands& rows_of, int64_t t, int64_t rows, int64_t wk, const Scratch& x) {
     const F32 d;
-    rows_of.ddecay.load(t, rows, x.rows);
+    rows_of.ddecay.load(t, rows, x.rows, -kChunk);
     for (int64_t c = 0; c < wk; c += lanes()) {
       VF sum = hn::LoadU(d, x.sum + c);
       for (int64_t at = (rows - 1) * wk + c; at >= 0; at -= wk) {

@@ -22,16 +22,17 @@ inline constexpr int64_t kChunk = kLinearChunk;
 template <class T>
 struct HeadRows {
   T* at;
-  int64_t D, step;
+  int64_t D, step, tokens;
   HeadRows(const void* x, const LinearProblem& p, int64_t head, int64_t size)
       : at(static_cast<T*>(const_cast<void*>(x)) + (head / p.H * p.T * p.H + head % p.H) * size),
         D(size),
-        step(p.H * size) {}
+        step(p.H * size),
+        tokens(p.T) {}
   T* row(int64_t t) const { return at + t * step; }
-  // Rows [t, t + rows) to `to`, each padded to whole vectors by zeros.
-  void load(int64_t t, int64_t rows, float* to) const {
+  // Rows [t, t + rows) to `to`, each padded to whole vectors by zeros; the next chunk is `ahead` of this one.
+  void load(int64_t t, int64_t rows, float* to, int64_t ahead = kChunk) const {
     for (int64_t r = 0; r < rows; r++) {
-      prefetch_row(row(t + r) + kChunk * step, D);  // a hint: what lies past the end does no harm
+      prefetch_row(row(std::clamp<int64_t>(t + r + ahead, 0, tokens - 1)), D);
       widen_row(row(t + r), D, to + r * padded_head(D), 1);
     }
   }
@@ -84,9 +85,10 @@ struct Vectors {
 };
 
 // exp(decay) of rows [t, t + rows).
-inline void load_decays(const HeadRows<const float>& decay, int64_t t, int64_t rows, float* a) {
+inline void load_decays(const HeadRows<const float>& decay, int64_t t, int64_t rows, float* a,
+                        int64_t ahead = kChunk) {
   const F32 d;
-  decay.load(t, rows, a);
+  decay.load(t, rows, a, ahead);
   for (float* at = a; at < a + rows * padded_head(decay.D); at += lanes())
     hn::StoreU(exp_below_0(hn::Min(hn::Set(d, 88.0f), hn::LoadU(d, at))), d, at);
 }
