@@ -14,19 +14,24 @@ export {
   type MeasuredCall,
   type Supports,
 } from './attention/attention.js';
-export { AttentionCache, RowCache, StateCache } from './attention/cache.js';
-export type { Config, ConfigInput } from './attention/config.js';
-export { dropeTemperature, type YarnOptions, yarnFactor, yarnFrequencies } from './attention/extension.js';
 export * from './attention/index.js';
-export type { AttentionMetrics, MetricsOptions } from './attention/metrics.js';
-export { Rotary, type RotaryCall, type RotaryOptions } from './attention/positions.js';
 export {
   type AnyAttentionConfig,
   attentionKind,
   attentionKinds,
   createAttention,
 } from './attention/registry.js';
-export type { TileFigures } from './attention/tile-meter.js';
+export { AttentionCache, RowCache, StateCache } from './attention/shared/cache.js';
+export type { Config, ConfigInput } from './attention/shared/config.js';
+export {
+  dropeTemperature,
+  type YarnOptions,
+  yarnFactor,
+  yarnFrequencies,
+} from './attention/shared/extension.js';
+export type { AttentionMetrics, MetricsOptions } from './attention/shared/metrics.js';
+export { Rotary, type RotaryCall, type RotaryOptions } from './attention/shared/positions.js';
+export type { TileFigures } from './attention/shared/tile-meter.js';
 export * from './autograd/index.js';
 export * from './geometry/entanglement.js';
 export * as holographic from './geometry/hrr.js';

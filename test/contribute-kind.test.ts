@@ -19,8 +19,8 @@ import { Linear } from '../nn/linear.js';
 import { add, cast, cumsum, div, fill, maximum, mul, slice } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Attention, type AttentionInits, type AttentionKind, type Context, defineAttention } from './attention.js';
-import { StateCache } from './cache.js';
-import type { ConfigInput } from './config.js';
+import { StateCache } from './shared/cache.js';
+import type { ConfigInput } from './shared/config.js';
 
 const options = {};
 

@@ -1,7 +1,7 @@
 /** Rotary positions beyond the trained length: YaRN's frequencies and temperature, and DroPE's switch. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dropeTemperature, yarnFactor, yarnFrequencies } from '../src/attention/extension.js';
 import { attentionKind } from '../src/attention/registry.js';
+import { dropeTemperature, yarnFactor, yarnFrequencies } from '../src/attention/shared/extension.js';
 import { GPT, manualSeed, noGrad, Rotary, ropeTable } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { tensor } from '../src/tensor/tensor.js';

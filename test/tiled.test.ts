@@ -1,8 +1,8 @@
 /** Adaptive tiles: the result does not depend on them, and their figures are those of attention computed by hand. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { attentionKind } from '../src/attention/registry.js';
+import { adaptation, divergence, resolutionOf, tileFor, tilesOf } from '../src/attention/shared/tiling.js';
 import type { QuantumGeometricAttention } from '../src/attention/tiled.js';
-import { adaptation, divergence, resolutionOf, tileFor, tilesOf } from '../src/attention/tiling.js';
 import { born, density, partialTrace, prepare, vonNeumann } from '../src/geometry/quantum.js';
 import { attentionStats, manualSeed, noGrad, Rotary, sum } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';

@@ -1,13 +1,13 @@
 /** Layers of every attention kind as `bench:kinds` runs them. */
 import type { Attention } from '../../src/attention/attention.js';
-import type { AttentionCache } from '../../src/attention/cache.js';
-import { Rotary } from '../../src/attention/positions.js';
 import {
   type AnyAttentionConfig,
   attentionKind,
   attentionKinds,
   createAttention,
 } from '../../src/attention/registry.js';
+import type { AttentionCache } from '../../src/attention/shared/cache.js';
+import { Rotary } from '../../src/attention/shared/positions.js';
 import { noGrad } from '../../src/index.js';
 import {
   type Runtime,

@@ -12,10 +12,17 @@ import { ArgumentError, GradError, ShapeError } from '../runtime/errors.js';
 import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { AttentionCache } from './cache.js';
-import { type Config, type ConfigInput, type Options, parse, type Schema, schemaOf } from './config.js';
-import { type AttentionMetrics, type MetricsOptions, metricsOf } from './metrics.js';
-import { Rotary } from './positions.js';
+import { AttentionCache } from './shared/cache.js';
+import {
+  type Config,
+  type ConfigInput,
+  type Options,
+  parse,
+  type Schema,
+  schemaOf,
+} from './shared/config.js';
+import { type AttentionMetrics, type MetricsOptions, metricsOf } from './shared/metrics.js';
+import { Rotary } from './shared/positions.js';
 
 /** Growth with the length T of the sequence. */
 export type Growth = '1' | 'T' | 'T^2';

@@ -12,9 +12,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import type { ConfigInput } from './config.js';
-import { Heads, QKNorm } from './heads.js';
-import { attendPacked, type KeyCache, keyCache } from './packed.js';
+import type { ConfigInput } from './shared/config.js';
+import { Heads, QKNorm } from './shared/heads.js';
+import { attendPacked, type KeyCache, keyCache } from './shared/packed.js';
 
 const options = {
   qkNorm: z.boolean().default(false).describe('RMSNorm of each query and key, before the rotation'),

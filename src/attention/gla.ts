@@ -15,9 +15,9 @@ import { Parameter } from '../nn/parameter.js';
 import { cast, linearAttention, logSigmoid, mul, rmsNorm, where } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
-import type { ConfigInput } from './config.js';
-import { Heads } from './heads.js';
-import { emptyState, type Reading, RecurrentAttention, recurrentOptions } from './recurrent.js';
+import type { ConfigInput } from './shared/config.js';
+import { Heads } from './shared/heads.js';
+import { emptyState, type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
   ...recurrentOptions,

@@ -43,9 +43,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { StateCache } from './cache.js';
-import type { Config, ConfigInput } from './config.js';
-import { Heads } from './heads.js';
+import { StateCache } from './shared/cache.js';
+import type { Config, ConfigInput } from './shared/config.js';
+import { Heads } from './shared/heads.js';
 
 const options = {
   redundancy: z

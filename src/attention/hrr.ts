@@ -19,8 +19,8 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import type { ConfigInput } from './config.js';
-import { Heads } from './heads.js';
+import type { ConfigInput } from './shared/config.js';
+import { Heads } from './shared/heads.js';
 
 const options = {
   causal: z

@@ -36,9 +36,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
-import type { CommonConfig, ConfigInput } from './config.js';
-import { headsOf } from './heads.js';
+import { RowCache } from './shared/cache.js';
+import type { CommonConfig, ConfigInput } from './shared/config.js';
+import { headsOf } from './shared/heads.js';
 
 const options = {
   maxRadius: z

@@ -5,9 +5,9 @@
 import { eluPlusOne } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, type Context, defineAttention } from './attention.js';
-import type { ConfigInput } from './config.js';
-import { FeatureAttention, type Features } from './features.js';
-import { recurrentOptions } from './recurrent.js';
+import type { ConfigInput } from './shared/config.js';
+import { FeatureAttention, type Features } from './shared/features.js';
+import { recurrentOptions } from './shared/recurrent.js';
 
 const options = { ...recurrentOptions };
 

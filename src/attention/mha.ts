@@ -12,10 +12,10 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
-import type { ConfigInput } from './config.js';
-import { Heads } from './heads.js';
-import { visibleSoftmax } from './weights.js';
+import { RowCache } from './shared/cache.js';
+import type { ConfigInput } from './shared/config.js';
+import { Heads } from './shared/heads.js';
+import { visibleSoftmax } from './shared/weights.js';
 
 const options = {};
 

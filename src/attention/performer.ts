@@ -15,10 +15,10 @@ import { philox } from '../ops/philox.js';
 import { keep } from '../tensor/scope.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, type Context, defineAttention } from './attention.js';
-import type { ConfigInput } from './config.js';
-import { FeatureAttention, type Features } from './features.js';
-import { headsOf } from './heads.js';
-import { recurrentOptions } from './recurrent.js';
+import type { ConfigInput } from './shared/config.js';
+import { FeatureAttention, type Features } from './shared/features.js';
+import { headsOf } from './shared/heads.js';
+import { recurrentOptions } from './shared/recurrent.js';
 
 const MOST_FEATURES = 256;
 

@@ -3,8 +3,8 @@ import { closest } from 'fastest-levenshtein';
 import { ArgumentError } from '../runtime/errors.js';
 import type { Attention, AttentionInits, AttentionKind } from './attention.js';
 import { isAttentionKind } from './attention.js';
-import type { ConfigInput, Options } from './config.js';
 import * as exported from './index.js';
+import type { ConfigInput, Options } from './shared/config.js';
 
 /** In the order of index.ts. */
 export const attentionKinds: readonly AttentionKind[] = (Object.values(exported) as unknown[]).filter(

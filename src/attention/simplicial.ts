@@ -27,10 +27,10 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { StateCache } from './cache.js';
-import type { CommonConfig, ConfigInput } from './config.js';
-import { Heads } from './heads.js';
-import { Rotary } from './positions.js';
+import { StateCache } from './shared/cache.js';
+import type { CommonConfig, ConfigInput } from './shared/config.js';
+import { Heads } from './shared/heads.js';
+import { Rotary } from './shared/positions.js';
 
 const options = {
   w1: z.int().min(1).default(32).describe('first keys of a pair: the last so many, with its own'),

@@ -22,13 +22,13 @@ import {
   defineAttention,
   type MeasuredCall,
 } from './attention.js';
-import { RowCache } from './cache.js';
-import type { ConfigInput } from './config.js';
-import { Heads } from './heads.js';
-import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './in-tiles.js';
-import { type KeyCache, keyCache } from './packed.js';
-import { type Grid, massesOf, type TileFigures, TileMeter } from './tile-meter.js';
-import { keysOf, tileFor, tilesOf } from './tiling.js';
+import { RowCache } from './shared/cache.js';
+import type { ConfigInput } from './shared/config.js';
+import { Heads } from './shared/heads.js';
+import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './shared/in-tiles.js';
+import { type KeyCache, keyCache } from './shared/packed.js';
+import { type Grid, massesOf, type TileFigures, TileMeter } from './shared/tile-meter.js';
+import { keysOf, tileFor, tilesOf } from './shared/tiling.js';
 
 const tile = (doc: string) => z.int().min(1).describe(doc);
 

@@ -28,10 +28,10 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
-import type { Config, ConfigInput } from './config.js';
-import { headsOf } from './heads.js';
-import { visibleSoftmax } from './weights.js';
+import { RowCache } from './shared/cache.js';
+import type { Config, ConfigInput } from './shared/config.js';
+import { headsOf } from './shared/heads.js';
+import { visibleSoftmax } from './shared/weights.js';
 
 const DEFAULT_RANKS = [6, 2, 2] as const;
 

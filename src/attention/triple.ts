@@ -18,9 +18,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import { RowCache } from './cache.js';
-import type { Config, ConfigInput } from './config.js';
-import { Heads, headsOf } from './heads.js';
+import { RowCache } from './shared/cache.js';
+import type { Config, ConfigInput } from './shared/config.js';
+import { Heads, headsOf } from './shared/heads.js';
 
 const options = {
   unitNorm: z

@@ -21,9 +21,9 @@ import {
   type Context,
   defineAttention,
 } from './attention.js';
-import type { Config, ConfigInput } from './config.js';
-import { attendPacked, type KeyCache, keyCache } from './packed.js';
-import { TrainLinear } from './trains.js';
+import type { Config, ConfigInput } from './shared/config.js';
+import { attendPacked, type KeyCache, keyCache } from './shared/packed.js';
+import { TrainLinear } from './shared/trains.js';
 
 const options = {
   rank: z

@@ -1,8 +1,8 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
 import type { Attention, AttentionCall } from '../attention/attention.js';
-import type { AttentionCache } from '../attention/cache.js';
-import { Rotary } from '../attention/positions.js';
 import { type AnyAttentionConfig, createAttention } from '../attention/registry.js';
+import type { AttentionCache } from '../attention/shared/cache.js';
+import { Rotary } from '../attention/shared/positions.js';
 import { checkProbability, checkSizes, checkTensor } from '../nn/check.js';
 import { dropoutOf } from '../nn/dropout.js';
 import { Embedding, sinusoids } from '../nn/embedding.js';

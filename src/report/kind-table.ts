@@ -1,8 +1,8 @@
 /** The table of all attention kinds, from the kinds themselves: `npm run docs` writes it to KINDS.md. */
 import { z } from 'zod';
 import type { AttentionKind } from '../attention/attention.js';
-import { commonOptions, type Options } from '../attention/config.js';
 import { attentionKinds } from '../attention/registry.js';
+import { commonOptions, type Options } from '../attention/shared/config.js';
 import { markdownTable } from './table.js';
 
 export function kindTable(): string {

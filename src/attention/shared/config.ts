@@ -1,7 +1,7 @@
 /** The options of attention kinds: what all share, and how a plain object becomes a checked configuration. */
 import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { ArgumentError } from '../runtime/errors.js';
+import { ArgumentError } from '../../runtime/errors.js';
 
 const size = (doc: string) => z.int().min(1).describe(doc);
 

@@ -2,7 +2,7 @@
  * Contexts longer than those of training: rotations slowed down in parts and logits sharpened (Peng et al., "YaRN",
  * arXiv:2309.00071), or no rotation at all (Gelberg et al., "DroPE", arXiv:2512.12167). Pure functions of numbers.
  */
-import { ArgumentError } from '../runtime/errors.js';
+import { ArgumentError } from '../../runtime/errors.js';
 
 export interface YarnOptions {
   /** s: the length wanted over that of training, at least 1. */

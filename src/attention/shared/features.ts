@@ -4,10 +4,10 @@
  *
  *   o_t = S_tᵀ φ(q_t) / (z_t · φ(q_t) + eps),   S_t = Σ φ(k_s) v_sᵀ,   z_t = Σ φ(k_s)   over s <= t, or over all s
  */
-import { Linear } from '../nn/linear.js';
-import { add, div, einsum, fill, linearAttention, mul, slice, sum, where } from '../ops/index.js';
-import type { Tensor } from '../tensor/tensor.js';
-import type { AttentionInits, AttentionKind, Context } from './attention.js';
+import { Linear } from '../../nn/linear.js';
+import { add, div, einsum, fill, linearAttention, mul, slice, sum, where } from '../../ops/index.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { AttentionInits, AttentionKind, Context } from '../attention.js';
 import type { ConfigInput, Options } from './config.js';
 import { Heads, headsOf } from './heads.js';
 import { type Reading, RecurrentAttention, type recurrentOptions } from './recurrent.js';

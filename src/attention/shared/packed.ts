@@ -1,7 +1,7 @@
 /** Exact softmax of heads that lie side by side: what every kind with keys and values of its own ends in. */
-import { attention, packedAttention } from '../ops/index.js';
-import type { Tensor } from '../tensor/tensor.js';
-import type { Context } from './attention.js';
+import { attention, packedAttention } from '../../ops/index.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { Context } from '../attention.js';
 import { RowCache } from './cache.js';
 import type { CommonConfig } from './config.js';
 import { headsOf } from './heads.js';

@@ -1,6 +1,6 @@
 /** Projections whose weights are trains of cores: what learns is the cores, what multiplies is the matrix of them. */
-import { checkpoint } from '../autograd/checkpoint.js';
-import { noGrad, recording, within } from '../autograd/modes.js';
+import { checkpoint } from '../../autograd/checkpoint.js';
+import { noGrad, recording, within } from '../../autograd/modes.js';
 import {
   coreDeviation,
   coreShape,
@@ -8,15 +8,15 @@ import {
   trainSize,
   ttMatrix,
   ttMatrixSvd,
-} from '../geometry/tensor-train.js';
-import { type Init, kaimingUniform, normal, uniform, zeros } from '../nn/init.js';
-import { type LinearCall, project } from '../nn/linear.js';
-import { Module } from '../nn/module.js';
-import { Parameter } from '../nn/parameter.js';
-import { concat, mean, mul } from '../ops/index.js';
-import { observer } from '../ops/record.js';
-import { keep, scope } from '../tensor/scope.js';
-import type { Storage, Tensor } from '../tensor/tensor.js';
+} from '../../geometry/tensor-train.js';
+import { type Init, kaimingUniform, normal, uniform, zeros } from '../../nn/init.js';
+import { type LinearCall, project } from '../../nn/linear.js';
+import { Module } from '../../nn/module.js';
+import { Parameter } from '../../nn/parameter.js';
+import { concat, mean, mul } from '../../ops/index.js';
+import { observer } from '../../ops/record.js';
+import { keep, scope } from '../../tensor/scope.js';
+import type { Storage, Tensor } from '../../tensor/tensor.js';
 
 export interface TrainLinearOptions {
   bias: boolean;

@@ -1,10 +1,10 @@
 /** Kinds whose memory is a state of fixed size: decoded from it, trained in one piece or in stretches that hand it on. */
 import { z } from 'zod';
-import { segmented } from '../autograd/segments.js';
-import { residualOf } from '../nn/linear.js';
-import { add, fill, slice } from '../ops/index.js';
-import type { Tensor } from '../tensor/tensor.js';
-import { Attention, type Context } from './attention.js';
+import { segmented } from '../../autograd/segments.js';
+import { residualOf } from '../../nn/linear.js';
+import { add, fill, slice } from '../../ops/index.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import { Attention, type Context } from '../attention.js';
 import { StateCache } from './cache.js';
 import type { Options } from './config.js';
 

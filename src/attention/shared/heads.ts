@@ -1,11 +1,11 @@
 /** Queries, keys and values by one product: the beginning of every softmax kind. */
-import { ones } from '../nn/init.js';
-import { Linear } from '../nn/linear.js';
-import { Module } from '../nn/module.js';
-import { Parameter } from '../nn/parameter.js';
-import { concat, rmsNorm, slice } from '../ops/index.js';
-import type { Tensor } from '../tensor/tensor.js';
-import type { AttentionInits } from './attention.js';
+import { ones } from '../../nn/init.js';
+import { Linear } from '../../nn/linear.js';
+import { Module } from '../../nn/module.js';
+import { Parameter } from '../../nn/parameter.js';
+import { concat, rmsNorm, slice } from '../../ops/index.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { AttentionInits } from '../attention.js';
 
 export interface HeadsOptions {
   dim: number;

@@ -1,7 +1,7 @@
 /** Weights of scores that are there in full: of baselines, and of the few queries of a decoding step. */
-import { add, fill, greaterEqual, softmax, tril, triu, where } from '../ops/index.js';
-import type { Tensor } from '../tensor/tensor.js';
-import type { Context } from './attention.js';
+import { add, fill, greaterEqual, softmax, tril, triu, where } from '../../ops/index.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { Context } from '../attention.js';
 import { told } from './watch.js';
 
 /** What a key that may not be seen scores: its weight is 0 beside any other, and finite where there is none. */

@@ -1,7 +1,7 @@
 /** What a tiled layer measures of its own calls: masses of attention between tiles, entropies, and what follows of them. */
-import { attention, concat, fill, mean, mul } from '../ops/index.js';
-import { scope } from '../tensor/scope.js';
-import { type Tensor, tensor } from '../tensor/tensor.js';
+import { attention, concat, fill, mean, mul } from '../../ops/index.js';
+import { scope } from '../../tensor/scope.js';
+import { type Tensor, tensor } from '../../tensor/tensor.js';
 import type { Tile } from './in-tiles.js';
 import {
   adaptation,

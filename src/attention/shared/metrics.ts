@@ -8,10 +8,10 @@ import {
   type Entanglement,
   type MpsProfile,
   mpsProfile,
-} from '../geometry/entanglement.js';
-import type { SomeAttentionAttrs } from '../ops/attention.walk.js';
-import { packedHeads, sizesOf, visibleKeys } from '../ops/attention.walk.js';
-import type { Op } from '../ops/contract.js';
+} from '../../geometry/entanglement.js';
+import type { SomeAttentionAttrs } from '../../ops/attention.walk.js';
+import { packedHeads, sizesOf, visibleKeys } from '../../ops/attention.walk.js';
+import type { Op } from '../../ops/contract.js';
 import {
   add,
   attention,
@@ -26,11 +26,11 @@ import {
   scoredAttention,
   slice,
   sum,
-} from '../ops/index.js';
-import { observer, record } from '../ops/record.js';
-import { ArgumentError } from '../runtime/errors.js';
-import { keep, scope } from '../tensor/scope.js';
-import { Tensor, tensor } from '../tensor/tensor.js';
+} from '../../ops/index.js';
+import { observer, record } from '../../ops/record.js';
+import { ArgumentError } from '../../runtime/errors.js';
+import { keep, scope } from '../../tensor/scope.js';
+import { Tensor, tensor } from '../../tensor/tensor.js';
 import { watchWeights } from './watch.js';
 
 export interface MetricsOptions {

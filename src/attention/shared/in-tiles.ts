@@ -1,10 +1,10 @@
 /** Attention computed in tiles of queries and recorded as one call: its gradient knows nothing of the tiles. */
-import { pausing } from '../autograd/modes.js';
-import type { AttentionAttrs, PackedAttentionAttrs } from '../ops/attention.js';
-import type { Op } from '../ops/contract.js';
-import { attention, concat, packedAttention, slice } from '../ops/index.js';
-import { observer, problemOf, record } from '../ops/record.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { pausing } from '../../autograd/modes.js';
+import type { AttentionAttrs, PackedAttentionAttrs } from '../../ops/attention.js';
+import type { Op } from '../../ops/contract.js';
+import { attention, concat, packedAttention, slice } from '../../ops/index.js';
+import { observer, problemOf, record } from '../../ops/record.js';
+import type { Tensor } from '../../tensor/tensor.js';
 import { headsOf } from './heads.js';
 
 export type Range = readonly [from: number, to: number];

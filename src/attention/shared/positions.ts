@@ -1,8 +1,8 @@
 /** Positions: rotation of queries and keys by the places of their tokens (Su et al., "RoFormer", arXiv:2104.09864). */
-import { cast, mul, rope, ropeTable } from '../ops/index.js';
-import { ArgumentError } from '../runtime/errors.js';
-import { keep, scope } from '../tensor/scope.js';
-import { type Tensor, tensor } from '../tensor/tensor.js';
+import { cast, mul, rope, ropeTable } from '../../ops/index.js';
+import { ArgumentError } from '../../runtime/errors.js';
+import { keep, scope } from '../../tensor/scope.js';
+import { type Tensor, tensor } from '../../tensor/tensor.js';
 import { attentionFactor, type YarnOptions, yarnFrequencies } from './extension.js';
 
 export interface RotaryOptions {

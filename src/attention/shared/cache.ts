@@ -1,9 +1,9 @@
 /** What a layer remembers of the tokens before, so that decoding computes only what is new. */
-import { fill, slice, writeRowsStep } from '../ops/index.js';
-import { ArgumentError } from '../runtime/errors.js';
-import type { DType } from '../tensor/dtype.js';
-import { keep, scope } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { fill, slice, writeRowsStep } from '../../ops/index.js';
+import { ArgumentError } from '../../runtime/errors.js';
+import type { DType } from '../../tensor/dtype.js';
+import { keep, scope } from '../../tensor/scope.js';
+import type { Tensor } from '../../tensor/tensor.js';
 
 /** The memory of one layer for one batch of sequences. Belongs to no scope: dispose it. */
 export abstract class AttentionCache {

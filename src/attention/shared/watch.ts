@@ -1,5 +1,5 @@
 /** Who is told of weights that a kind holds in full: metrics, while they watch a forward pass. */
-import type { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../../tensor/tensor.js';
 
 let watcher: ((weights: Tensor) => void) | undefined;
 
