@@ -6,6 +6,7 @@ import { linearAttention, Rotary, sum } from '../src/index.js';
 import { linearAttentionBackward } from '../src/ops/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
+import { expectTyped, failureOf } from './support/errors.js';
 import { layerOf, noise, outputOf, sequence } from './support/layers.js';
 import { cpu } from './support/sides.js';
 
@@ -97,6 +98,22 @@ describe('linear attention', () => {
       expect(worst(values, parts[i]!)).toBeLessThan(2e-5);
     });
   });
+});
+
+it('kinds of linear time refuse what is out of range, by name', async () => {
+  const wrong: [kind: string, own: object, says: RegExp][] = [
+    ['performer', { features: 0 }, /PerformerAttention\(\).*features is 0.*1 to 256/s],
+    ['performer', { features: 257 }, /PerformerAttention\(\).*features is 257.*1 to 256/s],
+    ['performer', { seed: -1 }, /PerformerAttention\(\).*seed is -1/],
+    ['gla', { rank: 0 }, /GatedLinearAttention\(\).*rank is 0/],
+    ['linear', { segment: -1 }, /LinearAttention\(\).*segment is -1/],
+    ['linear', { segment: 1.5 }, /LinearAttention\(\).*segment is 1.5/],
+  ];
+  for (const [kind, own, says] of wrong)
+    expectTyped(await failureOf(() => layerOf(attentionKind(kind), { dim: 16, heads: 4, ...own })), {
+      code: 'ATTN_ARGUMENT',
+      says,
+    });
 });
 
 describe('random features', () => {
