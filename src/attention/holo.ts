@@ -19,12 +19,10 @@ import { Linear, project, residualOf } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
 import {
   add,
-  cast,
   embedding,
   fill,
   gather,
   holoAttention,
-  logSigmoid,
   mul,
   rmsNorm,
   rope,
@@ -45,6 +43,7 @@ import {
 } from './attention.js';
 import { StateCache } from './shared/cache.js';
 import type { Config, ConfigInput } from './shared/config.js';
+import { logDecay, memories } from './shared/decays.js';
 import { Heads } from './shared/heads.js';
 
 const options = {
@@ -77,8 +76,6 @@ const options = {
     ),
 };
 
-/** α = sigmoid(…)^(1 / TEMPERATURE). */
-const TEMPERATURE = 16;
 const EPS = 1e-6;
 
 /** What is read with: a call's context, or that of a stretch of it. */
@@ -205,9 +202,7 @@ export class HoloAttention extends Attention<typeof options> {
   /** ln α, float32. */
   #decay(x: Tensor): Tensor | undefined {
     if (!this.decay) return undefined;
-    const logits = this.decay.forward(x);
-    const wide = logits.dtype === 'float32' ? logits : cast(logits, { dtype: 'float32' });
-    return mul(logSigmoid(wide), 1 / TEMPERATURE);
+    return logDecay(this.decay.forward(x));
   }
 }
 
@@ -228,13 +223,6 @@ function checkHeads(headDim: number): void {
       op: 'HoloAttention',
       hint: 'a head holds real parts and as many imaginary ones: headDim is even',
     });
-}
-
-/** Biases with which 1 / (1 - α) goes from 16 to 1024 tokens over the frequencies of each head, evenly in its logarithm. */
-function memories(heads: number, frequencies: number): Tensor {
-  const logit = (tokens: number) => -Math.log(Math.expm1(TEMPERATURE / tokens));
-  const of = (f: number) => logit(TEMPERATURE * 64 ** (f / Math.max(1, frequencies - 1)));
-  return tensor(Float32Array.from({ length: heads * frequencies }, (_, i) => of(i % frequencies)));
 }
 
 /** Angles φ_f = (f + ½) π / F a token: Σ_f cos(φ_f δ) is F at the distance δ = 0, and 0 at all others below 2 F. */
