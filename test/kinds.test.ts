@@ -282,7 +282,6 @@ describe('attention kinds', () => {
     ['flash', { qkNorm: true }, { qkNorm: false }, { 'qkv.weight': 2 / 3 }],
     ['simplicial', { qkNorm: true }, { qkNorm: false }, { 'q.weight': 1, 'k.weight': 1, 'k2.weight': 1 }],
     ['triple', {}, { unitNorm: false }, { 'qrkv.weight': 3 / 4 }],
-    ['tiled', { score: 'born' }, { score: 'dot' }, { 'qkv.weight': 2 / 3 }],
   ] as const)(
     '%s: with %j scores do not grow with weights, with %j they do',
     (name, normed, plain, grown) => {
