@@ -12,11 +12,11 @@ import { z } from 'zod';
 import { ones } from '../nn/init.js';
 import { Linear } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
-import { cast, linearAttention, logSigmoid, mul, rmsNorm, where } from '../ops/index.js';
+import { linearAttention, logSigmoid, mul, rmsNorm, where } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads } from './shared/heads.js';
+import { Heads, wide } from './shared/heads.js';
 import { emptyState, type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
@@ -57,8 +57,7 @@ export class GatedLinearAttention extends RecurrentAttention<typeof options> {
     const { batch, length, keep, rotate } = reading;
     const [q, k, v] = this.qkv.split(rotate(this.qkv.heads(x), 2 * heads)) as [Tensor, Tensor, Tensor];
     const logits = this.decay.forward(this.narrow.forward(x)).reshape([batch, length, heads, headDim]);
-    const wide = logits.dtype === 'float32' ? logits : cast(logits, { dtype: 'float32' });
-    const decay = mul(logSigmoid(wide), 1 / TEMPERATURE);
+    const decay = mul(logSigmoid(wide(logits)), 1 / TEMPERATURE);
     // Padding adds nothing, and lets nothing fade.
     const kept = keep?.reshape([batch, length, 1, 1]);
     const state = before ?? emptyState(batch, heads, headDim, headDim);
