@@ -26,12 +26,14 @@ interface Options extends Common {
 
 /** Steps between two measurements of a curve. */
 const EVERY = 50;
+/** A run ends when so much was right in two measurements, one after the other. */
+const LEARNT = 0.999;
 
 await run<Options>(
   command('bench:copy', 'which kinds of attention learn to copy')
     .option('--kinds <names>', 'only these kinds, separated by commas', list)
     .option('--seeds <numbers>', 'separated by commas', sizes, [1, 2, 3])
-    .option('--steps <n>', 'of training (default: 400, 100 with --quick)', (text) => sizes(text)[0]!)
+    .option('--steps <n>', 'of training (default: at most 1000, 100 with --quick)', (text) => sizes(text)[0]!)
     .option('--out <folder>', 'folder for CSV, JSON and chart', join(packageRoot(), 'bench/results')),
   main,
 );
@@ -39,9 +41,11 @@ await run<Options>(
 async function main(options: Options): Promise<number> {
   const kinds =
     options.kinds?.map((name) => attentionKind(name).kind) ?? attentionKinds.map(({ kind }) => kind);
-  const steps = options.steps ?? (options.quick ? 100 : 400);
+  const steps = options.steps ?? (options.quick ? 100 : 1000);
   const about = machine([]);
-  console.log(`${about.cpu}, ${about.cores} cores, Node ${about.node}; ${steps} steps, chance ${1 / VOCAB}`);
+  console.log(
+    `${about.cpu}, ${about.cores} cores, Node ${about.node}; up to ${steps} steps, chance ${1 / VOCAB}`,
+  );
   const bar = progress(kinds.length * options.seeds.length, 'copy');
   const curves: (CopyPoint & { kind: string; seed: number })[] = [];
   const rows: Record<string, Cell>[] = [];
@@ -51,9 +55,11 @@ async function main(options: Options): Promise<number> {
     for (const seed of options.seeds) {
       bar.step(`${kind} seed ${seed}`);
       using task = new CopyRun(kind, seed, steps);
-      for (let step = 0; step < steps; step += EVERY) {
+      for (let step = 0, learnt = 0; step < steps && learnt < 2; step += EVERY) {
         await task.train(Math.min(EVERY, steps - step));
-        curves.push({ kind, seed, ...(await task.point()) });
+        const point = await task.point();
+        curves.push({ kind, seed, ...point });
+        learnt = point.accuracy >= LEARNT ? learnt + 1 : 0;
       }
       ends.push(curves.at(-1)!);
     }
@@ -64,6 +70,7 @@ async function main(options: Options): Promise<number> {
       ...Object.fromEntries(ends.map((end, i) => [`seed ${options.seeds[i]}`, percent(end.accuracy)])),
       'over chance': Number((middle * VOCAB).toFixed(1)),
       loss: Number(median(ends.map((end) => end.loss)).toFixed(3)),
+      steps: median(ends.map((end) => end.step)),
     });
     figures.push(
       { name: kind, metric: 'accuracy, worst seed', value: worst, unit: '' },

@@ -12,11 +12,12 @@ import { z } from 'zod';
 import { ones } from '../nn/init.js';
 import { Linear } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
-import { linearAttention, logSigmoid, mul, rmsNorm, where } from '../ops/index.js';
+import { linearAttention, mul, rmsNorm, where } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads, wide } from './shared/heads.js';
+import { logDecay, memories } from './shared/decays.js';
+import { Heads } from './shared/heads.js';
 import { emptyState, type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
@@ -25,8 +26,6 @@ const options = {
   gate: z.boolean().default(true).describe('what is read is gated by SiLU of a projection of x'),
 };
 
-/** α = sigmoid(…)^(1 / TEMPERATURE): near 1 at the start of training. */
-const TEMPERATURE = 16;
 const EPS = 1e-6;
 
 export class GatedLinearAttention extends RecurrentAttention<typeof options> {
@@ -46,7 +45,7 @@ export class GatedLinearAttention extends RecurrentAttention<typeof options> {
     const width = heads * headDim;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
     this.narrow = new Linear(dim, rank, { bias: false, init });
-    this.decay = new Linear(rank, width, { init, biasInit });
+    this.decay = new Linear(rank, width, { init, biasInit: () => memories(heads, headDim) });
     this.norm = new Parameter(ones([headDim]));
     this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
     this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
@@ -57,7 +56,7 @@ export class GatedLinearAttention extends RecurrentAttention<typeof options> {
     const { batch, length, keep, rotate } = reading;
     const [q, k, v] = this.qkv.split(rotate(this.qkv.heads(x), 2 * heads)) as [Tensor, Tensor, Tensor];
     const logits = this.decay.forward(this.narrow.forward(x)).reshape([batch, length, heads, headDim]);
-    const decay = mul(logSigmoid(wide(logits)), 1 / TEMPERATURE);
+    const decay = logDecay(logits);
     // Padding adds nothing, and lets nothing fade.
     const kept = keep?.reshape([batch, length, 1, 1]);
     const state = before ?? emptyState(batch, heads, headDim, headDim);

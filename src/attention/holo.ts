@@ -16,24 +16,15 @@ import { z } from 'zod';
 import { ones } from '../nn/init.js';
 import { Linear, project } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
-import {
-  embedding,
-  fill,
-  gather,
-  holoAttention,
-  logSigmoid,
-  mul,
-  rmsNorm,
-  rope,
-  ropeTable,
-} from '../ops/index.js';
+import { embedding, fill, gather, holoAttention, mul, rmsNorm, rope, ropeTable } from '../ops/index.js';
 import { philox } from '../ops/philox.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
 import { type AttentionCall, type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
 import type { Config, ConfigInput } from './shared/config.js';
-import { Heads, wide } from './shared/heads.js';
+import { logDecay, memories } from './shared/decays.js';
+import { Heads } from './shared/heads.js';
 import { type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
@@ -60,8 +51,6 @@ const options = {
   gate: z.boolean().default(true).describe('what is read is gated by SiLU of a projection of x'),
 };
 
-/** α = sigmoid(…)^(1 / TEMPERATURE). */
-const TEMPERATURE = 16;
 const EPS = 1e-6;
 
 export class HoloAttention extends RecurrentAttention<typeof options> {
@@ -158,7 +147,7 @@ export class HoloAttention extends RecurrentAttention<typeof options> {
   /** ln α, float32. */
   #decay(x: Tensor): Tensor | undefined {
     if (!this.decay) return undefined;
-    return mul(logSigmoid(wide(this.decay.forward(x))), 1 / TEMPERATURE);
+    return logDecay(this.decay.forward(x));
   }
 }
 
@@ -168,13 +157,6 @@ function checkHeads(headDim: number): void {
       op: 'HoloAttention',
       hint: 'a head holds real parts and as many imaginary ones: headDim is even',
     });
-}
-
-/** Biases with which 1 / (1 - α) goes from 16 to 1024 tokens over the frequencies of each head, evenly in its logarithm. */
-function memories(heads: number, frequencies: number): Tensor {
-  const logit = (tokens: number) => -Math.log(Math.expm1(TEMPERATURE / tokens));
-  const of = (f: number) => logit(TEMPERATURE * 64 ** (f / Math.max(1, frequencies - 1)));
-  return tensor(Float32Array.from({ length: heads * frequencies }, (_, i) => of(i % frequencies)));
 }
 
 /** Angles φ_f = (f + ½) π / F a token: Σ_f cos(φ_f δ) is F at the distance δ = 0, and 0 at all others below 2 F. */

@@ -207,13 +207,16 @@ export const simplicialAttentionBackward = defineOp<
     const [dy, q, k, v, k2, v2, o, lse, mask] = inputs as [Spec, ...Spec[]] as Spec[];
     const operands = { q: q!, k: k!, v: v!, k2: k2!, v2: v2!, mask };
     const [out, stat] = checkSimplicial(op, operands, attrs);
+    const all = Object.entries({ dy, ...operands, o, lse })
+      .flatMap(([name, s]) => (s ? [`${name} ${show(s.shape)}`] : []))
+      .join(', ');
     for (const [name, got, wanted] of [
       ['dy', dy!, out!],
       ['o', o!, out!],
       ['lse', lse!, stat!],
     ] as const)
       if (got.shape.join() !== wanted.shape.join())
-        throw new ShapeError(`${name} is ${show(got.shape)}, not ${show(wanted.shape)}`, {
+        throw new ShapeError(`${all}: ${name} is not ${show(wanted.shape)}`, {
           op,
           hint: 'pass what the forward call returned',
         });
