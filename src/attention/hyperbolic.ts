@@ -17,6 +17,7 @@ import {
   fill,
   less,
   logSigmoid,
+  minimum,
   mul,
   neg,
   scoredAttention,
@@ -51,6 +52,8 @@ const options = {
 
 /** What keeps c above 0. */
 const LEAST_CURVATURE = 1e-4;
+/** √c r for which float32 holds sinh² (op scoredAttention): c stays below (40 / maxRadius)², 25 by default. */
+const MOST_RADIUS = 40;
 /** softplus of it is 1: distances count once, and the curvature is -1, at first. */
 const UNIT = Math.log(Math.E - 1);
 
@@ -59,7 +62,7 @@ export class HyperbolicAttention extends Attention<typeof options> {
   readonly qkv: Linear;
   /** softplus of it is β of each head. */
   readonly sharpness: Parameter;
-  /** softplus of it + 1e-4 is c of each head of keys. */
+  /** softplus of it + 1e-4, at most (40 / maxRadius)², is c of each head of keys. */
   readonly curvature: Parameter;
   readonly out: Linear;
 
@@ -122,8 +125,9 @@ export class HyperbolicAttention extends Attention<typeof options> {
 
   /** β / √c [heads, 1] and √c [kvHeads, 1]. */
   protected scales(): { beta: Tensor; sqrtC: Tensor } {
-    const { heads, kvHeads } = this.config;
-    const sqrtC = sqrt(add(softplus(this.curvature), LEAST_CURVATURE)).reshape([kvHeads, 1]);
+    const { heads, kvHeads, maxRadius } = this.config;
+    const learned = sqrt(add(softplus(this.curvature), LEAST_CURVATURE));
+    const sqrtC = minimum(learned, MOST_RADIUS / maxRadius).reshape([kvHeads, 1]);
     const beta = div(softplus(this.sharpness).reshape([kvHeads, heads / kvHeads]), sqrtC);
     return { beta: beta.reshape([heads, 1]), sqrtC };
   }
