@@ -19,6 +19,7 @@ import { findDevices } from './lib/devices.js';
 import { DIM, type Entry, entries, HEADS, LayerWork } from './lib/kinds.js';
 import { kindsChart } from './lib/kinds-chart.js';
 import { savings } from './lib/kinds-savings.js';
+import { stacks } from './lib/kinds-stack.js';
 import { type Common, command, list, run, sizes } from './lib/options.js';
 import { progress } from './lib/progress.js';
 import type { Summary } from './lib/stats.js';
@@ -92,6 +93,11 @@ async function main(options: Options): Promise<number> {
   const saved = await savings(side, Math.min(1024, Math.max(...options.lengths)));
   figures.push(...saved.figures);
   console.log(`\n${textTable(saved.rows)}\n\n${saved.answer}`);
+  const deep = await stacks(side);
+  figures.push(...deep);
+  console.log(
+    `\n${textTable(deep.map(({ name, metric, value, unit }) => ({ stack: name, metric, value, unit })))}`,
+  );
 
   const base = join(options.out, devices[0] ? `kinds-${slug(devices[0].name)}` : 'kinds');
   await writeCsv(`${base}.csv`, rows);

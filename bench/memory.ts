@@ -27,7 +27,7 @@ interface Options extends Common {
 /** Blocks after which everything has its size: prepared ops, pipelines, compiled JavaScript. */
 const SETTLED = 100;
 /** Steps of the GPT after which its pools have theirs. */
-const GPT_SETTLED = 3;
+const GPT_SETTLED = 10;
 
 await run<Options>(
   command('bench:memory', 'memory and event loop over many training-like blocks')

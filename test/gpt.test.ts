@@ -246,5 +246,42 @@ describe('GPT', () => {
     await refuses(() => new GPT({ ...small, dropout: 1 }), 'ATTN_ARGUMENT');
     await refuses(() => new GPT({ ...small, positions: 'alibi' as never }), 'ATTN_ARGUMENT');
     await refuses(() => new GPT({ ...small, norm: 'batch' as never }), 'ATTN_ARGUMENT');
+    await refuses(() => new GPT({ ...small, attention: 'flash' as never }), 'ATTN_ARGUMENT', /kind: 'flash'/);
+    await refuses(
+      () => new GPT({ ...small, attention: { kind: 'flash', heads: 4 } as never }),
+      'ATTN_ARGUMENT',
+      /option 'heads'/,
+    );
+    await refuses(
+      () => new GPT({ ...small, positions: 'rope', attention: { kind: 'hrr', causal: false } }),
+      'ATTN_ARGUMENT',
+      /'hrr' has no rotation/,
+    );
+    using cache = model.blocks[0]!.attention.newCache();
+    await refuses(() => model.forward(ids(1, 2), { cache: cache as never }), 'ATTN_ARGUMENT', /of a model/);
   });
+
+  it.each(['flash', 'gla', 'simplicial'])(
+    'where a layer of %s throws, no layer has seen the tokens',
+    (kind) => {
+      const model = new GPT({ ...small, attention: { kind } });
+      using cache = model.newCache(2);
+      const text = ids(2, 6);
+      const part = (from: number, to: number) => text.slice({ starts: [0, from], ends: [2, to] });
+      const step = (from: number, to: number) =>
+        noGrad(() => model.forward(part(from, to), { cache }).dataSync());
+      step(0, 3);
+      const last = model.blocks[1]!.mlp as { forward: unknown };
+      last.forward = () => {
+        throw new RangeError('after the caches were written');
+      };
+      expect(() => step(3, 5)).toThrow(RangeError);
+      delete (last as { forward?: unknown }).forward;
+      expect(cache.layers.map((layer) => layer.length)).toEqual([3, 3]);
+      const whole = noGrad(() => model.forward(text).dataSync());
+      step(3, 6).forEach((v, i) => {
+        expect(v).toBeCloseTo(whole[(Math.floor(i / 33) * 6 + 3) * 11 + (i % 33)]!, 5);
+      });
+    },
+  );
 });

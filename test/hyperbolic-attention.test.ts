@@ -1,10 +1,11 @@
 /** Hyperbolic attention: its tiles are the dense formula, and its score is the distance, at radii where others fail. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { lorentz, polar } from '../src/geometry/hyperbolic.js';
-import { type HyperbolicAttention, Rotary } from '../src/index.js';
+import { autocast, type HyperbolicAttention, noGrad, Rotary } from '../src/index.js';
 import * as F from '../src/ops/index.js';
 import { record } from '../src/ops/record.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
+import { decode } from '../src/tensor/dtype.js';
 import { scope } from '../src/tensor/scope.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { failureOf } from './support/errors.js';
@@ -170,5 +171,22 @@ describe.each(sides)('hyperbolic attention on $side', ({ options }) => {
     expect(await failureOf(make({}))).toMatchObject({ code: 'ATTN_ARGUMENT' });
     for (const maxRadius of [0, -1, 13, Number.NaN])
       expect(await failureOf(make({ headDim: 4, maxRadius }))).toMatchObject({ code: 'ATTN_ARGUMENT' });
+  });
+
+  it('a curvature beyond what float32 holds is held there, and halves around do not spoil the score', () => {
+    const layer = unlike({ maxRadius: 12 });
+    const c = tensor(new Float32Array(4).fill(300), [4]);
+    layer.loadStateDict({ ...layer.stateDict(), curvature: c }, { strict: true });
+    const far = F.mul(sequence(1, 9, 16), 60);
+    const y = layer.forward(far);
+    F.sum(F.mul(y, sequence(1, 9, 16, 3))).backward();
+    for (const t of [y, ...layer.parameters().map((p) => p.grad!)])
+      expect(floats(t).every(Number.isFinite)).toBe(true);
+    const plain = unlike({});
+    const x = F.mul(sequence(2, 33, 16), 6);
+    const exact = outputOf(plain, x);
+    const half = noGrad(() => autocast('bfloat16', () => plain.forward(x)));
+    const size = Math.max(...exact.map(Math.abs));
+    expect(worst(decode(half.dtype, half.dataSync()), exact) / size).toBeLessThan(0.02);
   });
 });

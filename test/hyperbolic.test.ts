@@ -319,6 +319,12 @@ describe.each(sides)('$side', ({ side, options }) => {
       (a, b) => poincare.transport(poincare.expOrigin(a), poincare.expOrigin(b), sub(a, b)),
     ];
     if (side === 'cpu') for (const fn of functions) expect(gradcheck(fn, [z, w]).compared).toBeGreaterThan(0);
+    // Where the tangent is 0 exp has the slope of x + v.
+    if (side === 'cpu') {
+      const nowhere = tensor(new Float32Array(6), [2, 3]);
+      gradcheck((v) => poincare.exp(poincare.expOrigin(w), v), [nowhere]);
+      nowhere.dispose();
+    }
     const total = (fn: (a: Tensor, b: Tensor) => Tensor) => (a: Tensor, b: Tensor) => fn(a, b).sum();
     const zero = tensor(new Float32Array(6), [2, 3]);
     for (const fn of functions)

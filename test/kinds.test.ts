@@ -1,8 +1,9 @@
 /** Every kind of attention against the promises of its contract, on every side. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { attentionKind, attentionKinds, createAttention } from '../src/attention/registry.js';
-import { autocast, cast, GPT, gradcheck, Rotary, sum } from '../src/index.js';
+import { autocast, GPT, gradcheck, noGrad, QuantumGeometricAttention, Rotary, sum } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
+import { decode } from '../src/tensor/dtype.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
 import { configsOf, layerOf, noise, outputOf, sequence, withParameters } from './support/layers.js';
@@ -146,8 +147,7 @@ describe.each(sides)('attention kinds on $side', ({ side, options }) => {
     const x = sequence(B, T, C);
     autocast('bfloat16', () => {
       const y = layer.forward(x, { rope: ropeOf(layer) });
-      // Halves are read as their bits, which are finite whatever they stand for.
-      expect(finite(cast(y, { dtype: 'float32' }).dataSync() as Float32Array)).toBe(true);
+      expect(finite(decode(y.dtype, y.dataSync()))).toBe(true);
       sum(y.mul(y)).backward();
     });
     for (const p of layer.parameters()) {
@@ -155,6 +155,47 @@ describe.each(sides)('attention kinds on $side', ({ side, options }) => {
       expect(finite(p.grad!.dataSync() as Float32Array)).toBe(true);
     }
   });
+
+  it.each(cases)('$name: runs where its tensors are, and leaves no others', async ({ kind, config }) => {
+    const layer = layerOf(kind, config);
+    const rope = kind.supports.rope ? new Rotary({ dim: layer.rotaryDim, length: 2 }) : null;
+    const x = sequence(B, T, C);
+    const mask = padding();
+    const y = outputOf(layer, x, { rope, mask });
+    using other = new Runtime(cpu.options);
+    useRuntime(other);
+    rope?.grow(64);
+    expect(outputOf(layer, x, { rope, mask })).toEqual(y);
+    expect(other.tensors).toBe(0);
+    useRuntime(runtime);
+    const tensors = runtime.tensors;
+    noGrad(() => layer.forward(x, { rope, mask })).dispose();
+    if (!(layer instanceof QuantumGeometricAttention)) expect(runtime.tensors).toBe(tensors);
+  });
+
+  it.each(cases.filter(({ kind, config }) => kind.complexity.cache && config.causal))(
+    '$name: a call that throws leaves the cache as it was',
+    async ({ kind, config }) => {
+      const layer = layerOf(kind, config);
+      const x = sequence(1, 5, C);
+      const [head, tail] = [x.slice({ ends: [1, 3] }), x.slice({ starts: [0, 3] })];
+      const whole = outputOf(layer, x);
+      using cache = layer.newCache();
+      outputOf(layer, head, { cache });
+      const back = layer as unknown as { out: object };
+      const { out } = back;
+      back.out = {
+        forward() {
+          throw new RangeError('after the cache was written');
+        },
+      };
+      const [bytes, tensors] = [cache.bytes, runtime.tensors];
+      expect(() => outputOf(layer, tail, { cache })).toThrow(RangeError);
+      back.out = out;
+      expect([cache.length, cache.bytes, runtime.tensors]).toEqual([3, bytes, tensors]);
+      expect(worst(outputOf(layer, tail, { cache }), whole.subarray(3 * C))).toBeLessThan(1e-5);
+    },
+  );
 
   it.runIf(side === 'vulkan').each(cases)('$name: is what the CPU computes', ({ kind, config }) => {
     const run = () => {
@@ -207,6 +248,21 @@ describe('attention kinds', () => {
     expect(Math.abs(layer.size - wanted) / wanted).toBeLessThan(0.05);
     expect(outputOf(layer, sequence(1, 3, 128)).length).toBe(384);
   });
+
+  it.each(attentionKinds)(
+    '$kind: is made again from its configuration, and matches by no stretch',
+    async (kind) => {
+      const base = { dim: 128, heads: 4, causal: kind.supports.causal !== 'never' };
+      const { config } = layerOf(kind, { ...base, matchParams: true });
+      expect(layerOf(kind, config).config).toEqual(config);
+      // A head has at most 256 channels: not enough for one head to have as many parameters.
+      await refuses(
+        () => layerOf(kind, { ...base, dim: 4096, heads: 1, headDim: undefined, matchParams: true }),
+        'ATTN_ARGUMENT',
+        new RegExp(`${kind.name}\\(\\).*matchParams`),
+      );
+    },
+  );
 
   it.each(attentionKinds)('$kind: refuses what it cannot do, by name', async (kind) => {
     const causal = kind.supports.causal !== 'never';
@@ -270,6 +326,17 @@ describe('attention kinds', () => {
       expect(cache.length).toBe(0);
       await refuses(() => layer.forward(sequence(2, 3, 16), { cache }), 'ATTN_GRAD', named('gradient'));
       await refuses(() => layer.newCache(0), 'ATTN_ARGUMENT', named('batch'));
+      const foreign = layerOf(attentionKind(kind.kind === 'mha' ? 'flash' : 'mha'), base).newCache(2);
+      await refuses(
+        () => outputOf(layer, sequence(2, 3, 16), { cache: foreign }),
+        'ATTN_ARGUMENT',
+        named("cache is of '"),
+      );
+      await refuses(
+        () => outputOf(layer, sequence(2, 3, 16), { cache, residual: sequence(2, 4, 16) }),
+        'ATTN_SHAPE',
+        named('residual'),
+      );
     } else await refuses(() => layer.newCache(1), 'ATTN_ARGUMENT', named('token by token'));
     // A NaN stays one.
     const values = noise(5 * 16);

@@ -1,7 +1,7 @@
 /** What the kinds of linear time promise beyond the contract: segments, exact causality, features that estimate softmax. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { orthogonalRows } from '../src/attention/performer.js';
 import { attentionKind } from '../src/attention/registry.js';
+import { orthogonalRows } from '../src/attention/shared/orthogonal.js';
 import {
   type GatedLinearAttention,
   type LinearAttention,

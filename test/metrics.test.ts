@@ -2,7 +2,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { attentionKind, attentionKinds } from '../src/attention/registry.js';
 import {
+  autocast,
   causalBaseline,
+  generator,
   keep,
   matmul,
   noGrad,
@@ -18,6 +20,7 @@ import { configsOf, layerOf, outputOf, sequence, withParameters } from './suppor
 import { cpu } from './support/sides.js';
 
 const [B, T, C] = [2, 9, 16];
+const tilesOf = (kind: string) => (kind === 'tiled' ? { minTile: 1, tileSize: 4 } : {});
 const shannon = (row: ArrayLike<number>) =>
   Array.from(row).reduce((h, p) => (p > 0 ? h - p * Math.log(p) : h), 0);
 
@@ -151,6 +154,45 @@ describe('metrics', () => {
     expect(m.entanglement!.lead).toEqual([1, 2]);
     expect(m.rows[0]).toBe(0); // sees padding alone
     expect(m.uniform).toBeCloseTo(((T - 1) * Math.LN2) / T, 12);
+  });
+
+  it.each(['flash', 'mha', 'tiled'])(
+    '%s: under autocast the figures are nearly those of float32',
+    async (kind) => {
+      const layer = layerOf(attentionKind(kind), { dim: C, heads: 2, ...tilesOf(kind) });
+      const x = sequence(B, T, C);
+      const [exact, half] = [
+        await layer.metrics(x, { heads: [0, 1] }),
+        await autocast('bfloat16', () => layer.metrics(x, { heads: [0, 1] })),
+      ];
+      expect(half.maps!.dtype).toBe('float32');
+      exact.rows.forEach((h, i) => {
+        expect(Math.abs(half.rows[i]! - h)).toBeLessThan(0.03);
+      });
+      const [maps, wanted] = [half.maps!.dataSync(), exact.maps!.dataSync()];
+      wanted.forEach((w, i) => {
+        expect(Math.abs(maps[i]! - w)).toBeLessThan(0.01);
+      });
+      if (!(layer instanceof QuantumGeometricAttention)) return;
+      const figures = await layer.get_metrics(x);
+      const rough = await autocast('bfloat16', () => layer.get_metrics(x));
+      for (const figure of ['entropy', 'density', 'flow', 'edges', 'stability'] as const)
+        expect(Math.abs(rough[figure] - figures[figure]), figure).toBeLessThan(0.005);
+    },
+  );
+
+  it('a layer in training goes on as if it had not been looked at', async () => {
+    for (const kind of ['flash', 'tiled']) {
+      const layer = layerOf(attentionKind(kind), { dim: C, heads: 2, dropout: 0.5, ...tilesOf(kind) });
+      const { state } = generator;
+      const m = await layer.metrics(sequence(1, T, C));
+      expect(m.rows.length).toBe(2 * T);
+      expect(generator.state).toEqual(state);
+      expect(layer.training).toBe(true);
+      if (layer instanceof QuantumGeometricAttention)
+        // Nor was it counted: the first call is the one that measures.
+        expectTyped(await failureOf(() => layer.get_metrics()), { code: 'ATTN_ARGUMENT' });
+    }
   });
 
   it('refuses heads that there are not', async () => {

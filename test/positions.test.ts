@@ -206,15 +206,15 @@ describe('positions', () => {
     }
   });
 
-  it('a kind of directions takes no temperature', async () => {
-    const layer = layerOf(attentionKind('hyperbolic'), { dim: 16, heads: 4 });
+  it.each(['hyperbolic', 'linear', 'simplicial', 'triple'])('%s takes no temperature', async (kind) => {
+    const layer = layerOf(attentionKind(kind), { dim: 16, heads: 4 });
     const x = sequence(1, 5, 16);
     const yarn = { factor: 4, trained: 4 };
-    const rope = new Rotary({ dim: 4, yarn });
+    const rope = new Rotary({ dim: layer.rotaryDim, yarn });
     expect(rope.stretch).toBe(yarnFactor(4));
     expectTyped(await failureOf(() => layer.forward(x, { rope })), {
       code: 'ATTN_ARGUMENT',
-      op: 'HyperbolicAttention',
+      op: layer.kind.name,
     });
     rope.yarn = { ...yarn, attention: 1 };
     expect(outputOf(layer, x, { rope }).every(Number.isFinite)).toBe(true);

@@ -9,20 +9,17 @@ import { type Projection, residualOf } from '../nn/linear.js';
 import { Module } from '../nn/module.js';
 import { slice } from '../ops/index.js';
 import { ArgumentError, GradError, ShapeError } from '../runtime/errors.js';
+import { onRuntime } from '../runtime/runtime.js';
 import { scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { AttentionCache } from './shared/cache.js';
-import {
-  type Config,
-  type ConfigInput,
-  type Options,
-  parse,
-  type Schema,
-  schemaOf,
-} from './shared/config.js';
+import { AttentionCache, allOrNothing } from './shared/cache.js';
+import { type Config, type ConfigInput, type Options, type Schema, schemaOf } from './shared/config.js';
 import { type AttentionMetrics, type MetricsOptions, metricsOf } from './shared/metrics.js';
 import { Rotary } from './shared/positions.js';
+import { checkCausal, resolve, type Supports } from './shared/resolve.js';
+
+export type { Supports };
 
 /** Growth with the length T of the sequence. */
 export type Growth = '1' | 'T' | 'T^2';
@@ -34,20 +31,6 @@ export interface Complexity {
   memory: Growth;
   /** What decoding remembers; null: it cannot be decoded token by token. */
   cache: Growth | null;
-}
-
-/** What a kind can represent; what it cannot is refused by name. */
-export interface Supports {
-  /** Which masks: bool [batch, T] of keys only, or anything that stretches to [B, H, T, T] too. */
-  mask: 'keys' | 'any';
-  causal: 'both' | 'always' | 'never';
-  window: boolean;
-  alibi: boolean;
-  rope: boolean;
-  /** Whether a rotation may stretch what it turns, as YaRN's and DroPE's temperatures do. Default true. */
-  stretch?: boolean;
-  /** Fewer heads of keys than of queries. */
-  grouped: boolean;
 }
 
 export interface AttentionKind<O extends Options = Options> {
@@ -154,8 +137,15 @@ export abstract class Attention<O extends Options = Options> extends Module {
 
   /** @param x [batch, length, dim] */
   forward(x: Tensor, call: AttentionCall = {}): Tensor {
-    const context = this.#context(x, call);
-    return scope(() => this.layer(x, context, call.residual));
+    const { cache, residual } = call;
+    checkTensor(this.kind.name, 'x', x);
+    return onRuntime(x.runtime, () =>
+      scope(() => {
+        const context = this.#context(x, call);
+        // A call that throws leaves the cache as it was.
+        return allOrNothing(cache ? [cache] : [], () => this.layer(x, context, residual));
+      }),
+    );
   }
 
   /** The whole layer: what the heads see, projected back. A kind may run it piece by piece. */
@@ -175,6 +165,7 @@ export abstract class Attention<O extends Options = Options> extends Module {
         op: this.kind.name,
         hint: 'run the whole sequence instead',
       });
+    cache.kind = this.kind.kind;
     return cache;
   }
 
@@ -186,8 +177,19 @@ export abstract class Attention<O extends Options = Options> extends Module {
     const { heads, regions, mps, ...call } = options;
     const { causal = this.config.causal } = call;
     const { window } = this.config;
-    const forward = () => noGrad(() => this.forward(x, call));
+    const forward = () => this.unnoticed(() => this.forward(x, call));
     return metricsOf(this.kind.name, forward, { causal, window }, { heads, regions, mps });
+  }
+
+  /** A forward pass that is only looked at: it leaves no gradient, and draws no dropout from the stream of training. */
+  protected unnoticed(forward: () => Tensor): Tensor {
+    const { training } = this;
+    this.training = false;
+    try {
+      return noGrad(forward);
+    } finally {
+      this.training = training;
+    }
   }
 
   /** What the heads see, before the projection back: [batch, length, heads, headDim] or [batch, length, heads headDim]. */
@@ -196,13 +198,20 @@ export abstract class Attention<O extends Options = Options> extends Module {
   /** Null where the kind has no such thing. */
   protected abstract makeCache(batch: number): AttentionCache | null;
 
-  #context(x: Tensor, { mask, causal = this.config.causal, rope, positions, cache }: AttentionCall): Context {
+  #context(
+    x: Tensor,
+    { mask, causal = this.config.causal, rope, positions, cache, residual }: AttentionCall,
+  ): Context {
     const { kind, config } = this;
     const op = kind.name;
-    checkTensor(op, 'x', x);
     if (x.rank !== 3 || x.shape[2] !== config.dim)
       throw new ShapeError(`x is ${show(x.shape)}`, { op, hint: `it is [batch, length, ${config.dim}]` });
     const [batch, length] = x.shape as [number, number];
+    if (residual && residual.shape.join() !== x.shape.join())
+      throw new ShapeError(`the residual is ${show(residual.shape)} but x ${show(x.shape)}`, {
+        op,
+        hint: 'it is added to the result: as x',
+      });
     if (causal !== config.causal) checkCausal(kind, causal);
     if (cache !== undefined) this.#checkCache(cache, batch, causal);
     const offset = cache?.length ?? 0;
@@ -233,6 +242,11 @@ export abstract class Attention<O extends Options = Options> extends Module {
         op,
         hint: 'newCache() makes one',
       });
+    if (cache.kind !== undefined && cache.kind !== this.kind.kind)
+      throw new ArgumentError(`the cache is of '${cache.kind}'`, {
+        op,
+        hint: `a cache serves the layer that made it: newCache() of this '${this.kind.kind}'`,
+      });
     if (cache.batch !== batch)
       throw new ArgumentError(`the cache is of a batch of ${cache.batch} but x of ${batch}`, {
         op,
@@ -257,7 +271,7 @@ export abstract class Attention<O extends Options = Options> extends Module {
     if (kind.supports.stretch === false && rope.stretch !== 1)
       throw new ArgumentError(`the rope stretches what it turns by ${rope.stretch}`, {
         op: kind.name,
-        hint: `'${kind.kind}' turns directions of length 1: no temperature, and yarn with attention: 1`,
+        hint: `'${kind.kind}' has no products q · k to sharpen: drop without a temperature, yarn with attention: 1`,
       });
     if (rope.dim > rotaryDim)
       throw new ArgumentError(`the rope turns ${rope.dim} channels of heads of ${rotaryDim}`, {
@@ -300,73 +314,11 @@ function masksOf(
       hint: `it sums over keys and knows padding alone: bool [${batch}, ${keys}]`,
     });
   const wanted = [batch, heads, length, keys];
-  if (mask.rank !== 4 || mask.shape.some((d, i) => d !== 1 && d !== wanted[i]))
+  const typed = mask.dtype === 'bool' || mask.dtype === 'float32';
+  if (!typed || mask.rank !== 4 || mask.shape.some((d, i) => d !== 1 && d !== wanted[i]))
     throw new ShapeError(`the mask is ${show(mask.shape, mask.dtype)}`, {
       op,
       hint: `bool [${batch}, ${keys}], or bool or float32 that stretches to ${show(wanted)}`,
     });
   return { mask, keep: undefined };
-}
-
-/** The whole configuration of a layer, or a typed error that names the kind, the option and what is accepted. */
-function resolve<O extends Options>(kind: AttentionKind<O>, input: ConfigInput<O>): Config<O> {
-  const parsed = parse(kind.name, kind.schema, input);
-  const { name, supports } = kind;
-  const { dim, heads, kvHeads = heads, headDim, causal, window, alibi, matchParams } = parsed;
-  const refuse = (what: string, hint: string) => {
-    throw new ArgumentError(what, { op: name, hint });
-  };
-  if (heads % kvHeads !== 0)
-    refuse(`kvHeads is ${kvHeads} of ${heads} heads`, 'heads is a multiple of kvHeads');
-  if (kvHeads !== heads && !supports.grouped)
-    refuse(
-      `kvHeads is ${kvHeads} of ${heads} heads`,
-      `'${kind.kind}' has as many heads of keys as of queries`,
-    );
-  if (headDim === undefined && dim % heads !== 0)
-    refuse(`dim is ${dim}, heads is ${heads}`, 'dim is a multiple of heads; or give headDim');
-  checkCausal(kind as AttentionKind, causal);
-  if (window > 0 && !supports.window) refuse(`window is ${window}`, `'${kind.kind}' has no windows: 0`);
-  if (alibi && !supports.alibi) refuse('alibi is true', `'${kind.kind}' has no scores to add distances to`);
-  if (matchParams && headDim !== undefined)
-    refuse(`headDim is ${headDim} and matchParams is true`, 'matchParams chooses headDim: give one of them');
-  const config = { ...parsed, kvHeads, headDim: headDim ?? dim / heads } as Config<O>;
-  return matchParams ? matched(kind, config) : config;
-}
-
-/** The even head size whose layer has as nearly as many parameters as `mha` of the same dim and bias: 4 (dim² + dim). */
-function matched<O extends Options>(kind: AttentionKind<O>, config: Config<O>): Config<O> {
-  const { dim, bias, heads } = config;
-  const wanted = 4 * dim * (dim + (bias ? 1 : 0));
-  let best: { config: Config<O>; off: number } | undefined;
-  for (let headDim = 2; headDim <= Math.min(256, Math.max(2, 8 * Math.ceil(dim / heads))); headDim += 2) {
-    const candidate = { ...config, headDim };
-    let off: number;
-    try {
-      off = Math.abs(kind.parameters(candidate) - wanted);
-    } catch {
-      continue; // sizes that the kind cannot have, such as modes that do not divide
-    }
-    if (!best || off < best.off) best = { config: candidate, off };
-  }
-  if (!best)
-    throw new ArgumentError('matchParams finds no head size', {
-      op: kind.name,
-      hint: 'give headDim instead',
-    });
-  return best.config;
-}
-
-function checkCausal(kind: AttentionKind, causal: boolean): void {
-  const { supports, name } = kind;
-  if (supports.causal === 'never' && causal)
-    throw new ArgumentError('causal is true', {
-      op: name,
-      hint: `'${kind.kind}' looks at the whole sequence by its definition: causal: false`,
-    });
-  if (supports.causal === 'always' && !causal)
-    throw new ArgumentError('causal is false', {
-      op: name,
-      hint: `'${kind.kind}' is causal by its definition`,
-    });
 }

@@ -13,40 +13,22 @@
  * a reading falls as 1 / √redundancy.
  */
 import { z } from 'zod';
-import { segmented } from '../autograd/segments.js';
 import { ones } from '../nn/init.js';
-import { Linear, project, residualOf } from '../nn/linear.js';
+import { Linear, project } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
-import {
-  add,
-  embedding,
-  fill,
-  gather,
-  holoAttention,
-  mul,
-  rmsNorm,
-  rope,
-  ropeTable,
-  slice,
-} from '../ops/index.js';
+import { embedding, fill, gather, holoAttention, mul, rmsNorm, rope, ropeTable } from '../ops/index.js';
 import { philox } from '../ops/philox.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { keep } from '../tensor/scope.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
-import {
-  Attention,
-  type AttentionCall,
-  type AttentionInits,
-  type AttentionKind,
-  type Context,
-  defineAttention,
-} from './attention.js';
-import { StateCache } from './shared/cache.js';
+import { type AttentionCall, type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
 import type { Config, ConfigInput } from './shared/config.js';
 import { logDecay, memories } from './shared/decays.js';
 import { Heads } from './shared/heads.js';
+import { type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
+  ...recurrentOptions,
   redundancy: z
     .int()
     .min(1)
@@ -67,21 +49,11 @@ const options = {
     .default('learned')
     .describe("'learned': old tokens fade, at a rate that each token sets; 'none': they do not"),
   gate: z.boolean().default(true).describe('what is read is gated by SiLU of a projection of x'),
-  segment: z
-    .int()
-    .min(0)
-    .default(0)
-    .describe(
-      'above 0, training runs over so many tokens at a time, and computes each stretch again for its gradient',
-    ),
 };
 
 const EPS = 1e-6;
 
-/** What is read with: a call's context, or that of a stretch of it. */
-type Reading = Pick<Context, 'rotate' | 'keep' | 'offset'>;
-
-export class HoloAttention extends Attention<typeof options> {
+export class HoloAttention extends RecurrentAttention<typeof options> {
   /** Queries, keys and values, each as real parts and then imaginary ones: [3 heads headDim, dim]. */
   readonly qkv: Heads;
   /** [heads headDim / 2, dim] */
@@ -129,40 +101,13 @@ export class HoloAttention extends Attention<typeof options> {
     return super.forward(x, call);
   }
 
-  protected override layer(x: Tensor, context: Context, residual?: Tensor): Tensor {
-    const { segment } = this.config;
-    if (segment === 0 || context.length <= segment || context.cache) return super.layer(x, context, residual);
-    const y = segmented(
-      (part, from, [state]) => {
-        const [o, next] = this.#read(part, stretchOf(context, from, part.shape[1]!), state);
-        return [residualOf(this, this.out, o, undefined), next];
-      },
-      x,
-      segment,
-    );
-    return residual ? add(residual, y) : y;
-  }
-
-  protected attend(x: Tensor, context: Context): Tensor {
-    const { cache, length } = context;
-    const states = cache instanceof StateCache ? cache : undefined;
-    const [o, state] = this.#read(x, context, states?.get('state'));
-    states?.advance(length, { state });
-    return o;
-  }
-
-  protected makeCache(batch: number): StateCache<'state'> {
-    return new StateCache(batch);
-  }
-
-  /** What the heads read [batch, length, heads headDim], normed and gated, and the state after the last token. */
-  #read(
+  /** Normed and gated: [batch, length, heads headDim]. */
+  protected read(
     x: Tensor,
-    { rotate, keep: kept, offset }: Reading,
-    before: Tensor | undefined,
+    { rotate, keep: kept, offset, batch, length }: Reading,
+    [before]: readonly Tensor[],
   ): [o: Tensor, state: Tensor] {
     const { heads, headDim, redundancy } = this.config;
-    const [batch, length] = x.shape as [number, number];
     const turned = 2 * redundancy * heads;
     const qkv = this.#turned(rotate(this.#bound(x), turned), offset, turned);
     const none = (dtype: 'float32' | 'bool') => fill({ shape: [0], dtype });
@@ -205,17 +150,6 @@ export class HoloAttention extends Attention<typeof options> {
     return logDecay(this.decay.forward(x));
   }
 }
-
-/** What a stretch of a call sees of it. */
-const stretchOf = (
-  { rotate, keep: kept, batch, offset }: Context,
-  from: number,
-  length: number,
-): Reading => ({
-  rotate: (t, heads) => rotate(t, heads, from),
-  offset: offset + from,
-  keep: kept && slice(kept, { starts: [0, from], ends: [batch, from + length] }),
-});
 
 function checkHeads(headDim: number): void {
   if (headDim % 2 !== 0)

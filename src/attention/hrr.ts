@@ -20,7 +20,7 @@ import {
   defineAttention,
 } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads } from './shared/heads.js';
+import { Heads, wide } from './shared/heads.js';
 
 const options = {
   causal: z
@@ -58,8 +58,7 @@ export class HrrformerAttention extends Attention<typeof options> {
       throw new ArgumentError('x has no tokens', { op: 'HrrformerAttention', hint: 'at least 1' });
     const packed = this.qkv.heads(x);
     const kept = keep?.reshape([batch, length, 1, 1]);
-    const wide = packed.dtype === 'float32' ? packed : cast(packed, { dtype: 'float32' });
-    const [q, k, v] = this.qkv.split(spectrum(wide)) as [Tensor, Tensor, Tensor];
+    const [q, k, v] = this.qkv.split(spectrum(wide(packed))) as [Tensor, Tensor, Tensor];
     const bound = multiply(k, v);
     const beta = sum(kept ? where(kept, bound, 0) : bound, { axis: 1, keepDims: true });
     const found = multiply(conjugate(q), beta);

@@ -6,17 +6,18 @@
  * in tiles serves all. Rotations of directions are isometries: rotary positions turn these and leave radii alone.
  */
 import { z } from 'zod';
+import { within } from '../autograd/modes.js';
 import { polar } from '../geometry/hyperbolic.js';
 import { Linear } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
 import {
   add,
-  cast,
   concat,
   div,
   fill,
   less,
   logSigmoid,
+  minimum,
   mul,
   neg,
   scoredAttention,
@@ -38,7 +39,7 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { CommonConfig, ConfigInput } from './shared/config.js';
-import { headsOf } from './shared/heads.js';
+import { channelsOf, headsOf, wide } from './shared/heads.js';
 
 const options = {
   maxRadius: z
@@ -51,6 +52,8 @@ const options = {
 
 /** What keeps c above 0. */
 const LEAST_CURVATURE = 1e-4;
+/** √c r for which float32 holds sinh² (op scoredAttention): c stays below (40 / maxRadius)², 25 by default. */
+const MOST_RADIUS = 40;
 /** softplus of it is 1: distances count once, and the curvature is -1, at first. */
 const UNIT = Math.log(Math.E - 1);
 
@@ -59,7 +62,7 @@ export class HyperbolicAttention extends Attention<typeof options> {
   readonly qkv: Linear;
   /** softplus of it is β of each head. */
   readonly sharpness: Parameter;
-  /** softplus of it + 1e-4 is c of each head of keys. */
+  /** softplus of it + 1e-4, at most (40 / maxRadius)², is c of each head of keys. */
   readonly curvature: Parameter;
   readonly out: Linear;
 
@@ -85,7 +88,7 @@ export class HyperbolicAttention extends Attention<typeof options> {
     // Radii go through sinh: halves would not do.
     const z = wide(this.qkv.forward(x));
     const all = heads + kvHeads;
-    const points = lastOf(z, 0, all * headDim).reshape([batch, length, all, headDim]);
+    const points = channelsOf(z, 0, all * headDim).reshape([batch, length, all, headDim]);
     const { r, u } = polar.fromTangent(points, { bound: maxRadius });
     const turned = context.rotate(u, all);
     const { beta, sqrtC } = this.scales();
@@ -98,7 +101,7 @@ export class HyperbolicAttention extends Attention<typeof options> {
         axis: 3,
       },
     ).reshape([batch, length * heads * 2]);
-    const values = lastOf(z, all * headDim, z.shape[2]!).reshape([batch, length, kvHeads, headDim - 1]);
+    const values = channelsOf(z, all * headDim, z.shape[2]!).reshape([batch, length, kvHeads, headDim - 1]);
     const fresh = {
       u: headsOf(turned, heads, all),
       r: mul(keys.reshape([batch, length, kvHeads, 1]), sqrtC),
@@ -107,20 +110,24 @@ export class HyperbolicAttention extends Attention<typeof options> {
     const cached = cache instanceof RowCache;
     const seen = cached ? cache.append(fresh) : fresh;
     const sides = concat([beside, seen.r!.reshape([batch, seen.r!.shape[1]! * kvHeads])], { axis: 1 });
-    const mean = scoredAttention(headsOf(turned, 0, heads), seen.u!, seen.v!, sides, mask, {
-      score: 'hyperbolic',
-      causal,
-      window,
-      alibi,
-      keys: cached ? cache.length : 0,
-    });
-    return spaceOf(wide(mean));
+    // Float32 under autocast too: 1 - u · v is multiplied by sinh r sinh s, and of the mean's -⟨m, m⟩ halves leave nothing.
+    const mean = within({ autocast: undefined }, 'HyperbolicAttention', () =>
+      scoredAttention(headsOf(turned, 0, heads), seen.u!, seen.v!, sides, mask, {
+        score: 'hyperbolic',
+        causal,
+        window,
+        alibi,
+        keys: cached ? cache.length : 0,
+      }),
+    );
+    return spaceOf(mean);
   }
 
   /** β / √c [heads, 1] and √c [kvHeads, 1]. */
   protected scales(): { beta: Tensor; sqrtC: Tensor } {
-    const { heads, kvHeads } = this.config;
-    const sqrtC = sqrt(add(softplus(this.curvature), LEAST_CURVATURE)).reshape([kvHeads, 1]);
+    const { heads, kvHeads, maxRadius } = this.config;
+    const learned = sqrt(add(softplus(this.curvature), LEAST_CURVATURE));
+    const sqrtC = minimum(learned, MOST_RADIUS / maxRadius).reshape([kvHeads, 1]);
     const beta = div(softplus(this.sharpness).reshape([kvHeads, heads / kvHeads]), sqrtC);
     return { beta: beta.reshape([heads, 1]), sqrtC };
   }
@@ -137,15 +144,10 @@ type Sizes = Pick<CommonConfig, 'heads' | 'kvHeads' | 'headDim'>;
 const rowsOf = ({ heads, kvHeads, headDim }: Sizes) =>
   [heads * headDim, kvHeads * headDim, kvHeads * (headDim - 1)] as const;
 
-const wide = (x: Tensor): Tensor => (x.dtype === 'float32' ? x : cast(x, { dtype: 'float32' }));
-
 const softplus = (x: Tensor): Tensor => neg(logSigmoid(neg(x)));
 
 /** |x|² over the last axis, which stays. */
 const normOf = (x: Tensor): Tensor => sum(square(x), { axis: -1, keepDims: true });
-
-const lastOf = (x: Tensor, from: number, to: number): Tensor =>
-  slice(x, { starts: [0, 0, from], ends: [...x.shape.slice(0, 2), to] });
 
 /**
  * The coordinates of space of the Einstein midpoint, from the mean m [..., D] of points of the hyperboloid:

@@ -10,14 +10,14 @@
  */
 import { z } from 'zod';
 import { within } from '../autograd/modes.js';
-import { cast, concat, exp, linear, max, minimum, mul, square, sub, sum } from '../ops/index.js';
-import { philox } from '../ops/philox.js';
+import { concat, exp, linear, max, minimum, mul, square, sub, sum } from '../ops/index.js';
 import { keep } from '../tensor/scope.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, type Context, defineAttention } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
 import { FeatureAttention, type Features } from './shared/features.js';
-import { headsOf } from './shared/heads.js';
+import { headsOf, wide } from './shared/heads.js';
+import { orthogonalRows } from './shared/orthogonal.js';
 import { recurrentOptions } from './shared/recurrent.js';
 
 const MOST_FEATURES = 256;
@@ -53,8 +53,7 @@ export class PerformerAttention extends FeatureAttention<typeof options> {
     const [features] = this.directions.shape as [number, number];
     // Turned before the feature map: what is estimated is the softmax of turned queries and keys.
     const turned = rotate(qk);
-    const wide = turned.dtype === 'float32' ? turned : cast(turned, { dtype: 'float32' });
-    const x = mul(wide, headDim ** -0.25);
+    const x = mul(wide(turned), headDim ** -0.25);
     const along = within({ autocast: undefined }, 'PerformerAttention', () => linear(x, this.directions));
     const exponents = sub(along, mul(sum(square(x), { axis: -1, keepDims: true }), 0.5));
     const q = headsOf(exponents, 0, heads);
@@ -63,45 +62,6 @@ export class PerformerAttention extends FeatureAttention<typeof options> {
     const plain = mul(exp(concat(stable, { axis: 2 })), features ** -0.5);
     return { plain, turned: plain };
   }
-}
-
-/**
- * Rows of norms as of Gaussian vectors, orthogonal within blocks of `channels`: Gaussian numbers of the seed, orthogonal
- * by Gram and Schmidt, twice for the rounding.
- */
-export function orthogonalRows(rows: number, channels: number, seed: number): Float32Array {
-  const key = [seed % 2 ** 32, Math.floor(seed / 2 ** 32)] as const;
-  /** Box and Muller (1958). */
-  const gaussian = (row: number, i: number, what: number): number => {
-    const [a, b] = philox([i, row, what, 0], key) as unknown as [number, number];
-    return Math.sqrt(-2 * Math.log((a + 1) / 2 ** 32)) * Math.cos((2 * Math.PI * b) / 2 ** 32);
-  };
-  const vector = (row: number, what: number) =>
-    Float64Array.from({ length: channels }, (_, i) => gaussian(row, i, what));
-  const dot = (a: Float64Array, b: Float64Array) => a.reduce((s, v, i) => s + v * b[i]!, 0);
-  const out = new Float32Array(rows * channels);
-  let block: Float64Array[] = [];
-  for (let row = 0; row < rows; row++) {
-    if (block.length === channels) block = [];
-    const v = vector(row, 0);
-    for (let pass = 0; pass < 2; pass++)
-      for (const u of block) {
-        const along = dot(u, v);
-        u.forEach((w, i) => {
-          v[i] = v[i]! - along * w;
-        });
-      }
-    const length = Math.sqrt(dot(v, v));
-    const unit = v.map((w) => w / length);
-    block.push(unit);
-    const other = vector(row, 1);
-    const norm = Math.sqrt(dot(other, other));
-    out.set(
-      unit.map((w) => w * norm),
-      row * channels,
-    );
-  }
-  return out;
 }
 
 export const performerKind: AttentionKind<typeof options> = defineAttention({

@@ -27,4 +27,4 @@ export type AnyAttentionConfig = ConfigInput<Options> & { kind: string; [option:
 
 /** The layer that a plain configuration names: `createAttention({ kind: 'flash', dim: 128, heads: 4 })`. */
 export const createAttention = (config: AnyAttentionConfig, inits?: AttentionInits): Attention =>
-  attentionKind(config.kind).create(config, inits);
+  attentionKind(config?.kind).create(config, inits);

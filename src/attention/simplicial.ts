@@ -172,7 +172,15 @@ export const simplicialKind: AttentionKind<typeof options> = defineAttention({
   source: 'Roy et al. 2025, arXiv:2507.02754',
   options,
   complexity: { time: 'T', memory: 'T', cache: '1' },
-  supports: { mask: 'keys', causal: 'both', window: false, alibi: false, rope: true, grouped: true },
+  supports: {
+    mask: 'keys',
+    causal: 'both',
+    window: false,
+    alibi: false,
+    rope: true,
+    stretch: false,
+    grouped: true,
+  },
   samples: [
     { w1: 4, w2: 3, kvHeads: 1, score: 'trilinear', qkNorm: true },
     { w1: 2, w2: 5, qkNorm: true, headDim: 7, kvHeads: 2 },

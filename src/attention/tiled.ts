@@ -5,7 +5,6 @@
  * the probabilities |⟨q|k⟩|², up to ε = 1e-6, of measuring the state q in k.
  */
 import { z } from 'zod';
-import { noGrad } from '../autograd/modes.js';
 import { checkTensor } from '../nn/check.js';
 import { Linear } from '../nn/linear.js';
 import { concat, mean, mul, packedAttention, rmsNorm } from '../ops/index.js';
@@ -26,6 +25,7 @@ import { RowCache } from './shared/cache.js';
 import type { ConfigInput } from './shared/config.js';
 import { Heads } from './shared/heads.js';
 import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './shared/in-tiles.js';
+import type { AttentionMetrics, MetricsOptions } from './shared/metrics.js';
 import { type KeyCache, keyCache } from './shared/packed.js';
 import { type Grid, massesOf, type TileFigures, TileMeter } from './shared/tile-meter.js';
 import { keysOf, tileFor, tilesOf } from './shared/tiling.js';
@@ -107,6 +107,11 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
         hint: 'call forward first, or give x',
       });
     return figures;
+  }
+
+  /** A call that is only looked at does not count: what is measured next, and when, stays as it was. */
+  override metrics(x: Tensor, options: MetricsOptions & MeasuredCall = {}): Promise<AttentionMetrics> {
+    return this.#as(false, () => super.metrics(x, options)); // its forward pass is over when it returns
   }
 
   override dispose(): void {
@@ -198,16 +203,20 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
     );
   }
 
+  /** Calls in `fn`, which is not async, measure or do not, whatever their count. */
+  #as<R>(measures: boolean, fn: () => R): R {
+    this.#measures = measures;
+    try {
+      return fn();
+    } finally {
+      this.#measures = undefined;
+    }
+  }
+
   /** Once for the time, once for the figures. */
   async #timed(x: Tensor, call: MeasuredCall): Promise<TileFigures> {
-    const run = (measures: boolean) => {
-      this.#measures = measures;
-      try {
-        noGrad(() => this.forward(x, call)).dispose();
-      } finally {
-        this.#measures = undefined;
-      }
-    };
+    const run = (measures: boolean) =>
+      this.#as(measures, () => this.unnoticed(() => this.forward(x, call)).dispose());
     checkTensor(tiledKind.name, 'x', x);
     if (x.size === 0)
       throw new ShapeError(`x is ${show(x.shape)}`, { op: tiledKind.name, hint: 'give tokens to measure' });

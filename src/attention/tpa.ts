@@ -15,7 +15,6 @@ import {
   mul,
   packedAttention,
   permute,
-  slice,
   sum,
   tensorProduct,
 } from '../ops/index.js';
@@ -30,7 +29,7 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { Config, ConfigInput } from './shared/config.js';
-import { headsOf } from './shared/heads.js';
+import { channelsOf, headsOf } from './shared/heads.js';
 import { visibleSoftmax } from './shared/weights.js';
 
 const DEFAULT_RANKS = [6, 2, 2] as const;
@@ -136,7 +135,7 @@ export class TensorProductAttention extends Attention<typeof options> {
     const { q, k, v } = this.ranks;
     const { causal, mask, length } = context;
     const [rows] = rowsOf(this.ranks, heads);
-    const over = (from: number, to: number) => lastOf(a, from * heads, to * heads);
+    const over = (from: number, to: number) => channelsOf(a, from * heads, to * heads);
     cache.append({
       ak: over(q, q + k),
       bk: headsOf(b, rows, rows + k),
@@ -201,10 +200,6 @@ export class TensorProductAttention extends Attention<typeof options> {
     return new RowCache(batch, { ak: [heads * k], bk: [k, headDim], av: [heads * v], bv: [v, headDim] });
   }
 }
-
-/** Channels from … to - 1 of x [B, T, channels]. */
-const lastOf = (x: Tensor, from: number, to: number): Tensor =>
-  slice(x, { starts: [0, 0, from], ends: [...x.shape.slice(0, 2), to] });
 
 export const tpaKind: AttentionKind<typeof options> = defineAttention({
   kind: 'tpa',

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { gramDeviation, gramFrame } from '../geometry/gram.js';
 import { Linear } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
-import { cast, concat, div, exp, fill, mul, rmsNorm, scoredAttention, square, sum } from '../ops/index.js';
+import { concat, div, exp, fill, mul, rmsNorm, scoredAttention, square, sum } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
@@ -20,7 +20,7 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { Config, ConfigInput } from './shared/config.js';
-import { Heads, headsOf } from './shared/heads.js';
+import { Heads, headsOf, wide } from './shared/heads.js';
 
 const options = {
   unitNorm: z
@@ -57,8 +57,6 @@ function checked({ headDim, scale, unitNorm = scale !== 'seed' }: Config<typeof 
     });
   return { unit: unitNorm };
 }
-
-const wide = (x: Tensor) => (x.dtype === 'float32' ? x : cast(x, { dtype: 'float32' }));
 
 export class TripleProductAttention extends Attention<typeof options> {
   /** Queries, third vectors, keys, values: [(2 heads + 2 kvHeads) headDim, dim]. */
@@ -141,7 +139,15 @@ export const tripleKind: AttentionKind<typeof options> = defineAttention({
   source: 'Cicchetti et al. 2025, arXiv:2412.11959; Clift et al. 2020, arXiv:1909.00668',
   options,
   complexity: { time: 'T^2', memory: 'T', cache: 'T' },
-  supports: { mask: 'any', causal: 'both', window: true, alibi: true, rope: true, grouped: true },
+  supports: {
+    mask: 'any',
+    causal: 'both',
+    window: true,
+    alibi: true,
+    rope: true,
+    stretch: false,
+    grouped: true,
+  },
   samples: [
     { kvHeads: 2, sign: true },
     { scale: 'seed' },

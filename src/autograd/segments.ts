@@ -4,6 +4,7 @@
  */
 import { fill, slice, writeRowsStep } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
+import { onRuntime } from '../runtime/runtime.js';
 import { keep, scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -35,7 +36,8 @@ const rows = (x: Tensor, from: number, to: number): Tensor =>
 /** A tensor like x but for its last axes, where rows are put stretch by stretch. */
 function put(whole: Tensor | undefined, part: Tensor, length: number, at: number): Tensor {
   const [batch, , ...row] = part.shape as [number, number, ...number[]];
-  const target = whole ?? keep(fill({ shape: [batch, length, ...row], dtype: part.dtype }));
+  const made = () => keep(fill({ shape: [batch, length, ...row], dtype: part.dtype }));
+  const target = whole ?? onRuntime(part.runtime, made);
   pausing(() => writeRowsStep(target, part, { at }));
   return target;
 }

@@ -34,8 +34,8 @@ const artanh = (t: Tensor): Tensor => asinh(div(t, root(mul(sub(1, t), add(t, 1)
  */
 export function mobiusAdd(x: Tensor, y: Tensor, c: Curvature = 1): Tensor {
   checkPoints('poincare.mobiusAdd', 1, { x, y });
-  curvatureOf('poincare.mobiusAdd', c);
   return scope(() => {
+    curvatureOf('poincare.mobiusAdd', c);
     const xx = times(dot(x, x), c);
     const yy = times(dot(y, y), c);
     const both = add(mul(times(dot(x, y), c), 2), 1); // 1 + 2c x·y
@@ -61,7 +61,8 @@ export function exp(x: Tensor, v: Tensor, c: Curvature = 1): Tensor {
     const { sqrtC } = curvatureOf('poincare.exp', c);
     const n = times(norm(v), sqrtC);
     const g = gap(x, c);
-    return mobiusAdd(x, mul(quotient(tanh(div(n, g)), n), v), c);
+    const half = div(n, g); // √c λ |v| / 2
+    return mobiusAdd(x, mul(div(quotient(tanh(half), half), g), v), c);
   });
 }
 
@@ -99,8 +100,10 @@ export function logOrigin(y: Tensor, c: Curvature = 1): Tensor {
 /** v at x carried along the geodesic to y: gyr[y, -x] v scaled by (1 - c|y|²) / (1 - c|x|²). */
 export function transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature = 1): Tensor {
   checkPoints('poincare.transport', 1, { x, y, v });
-  curvatureOf('poincare.transport', c);
-  return scope(() => mul(gyration(y, neg(x), v, c), div(gap(y, c), gap(x, c))));
+  return scope(() => {
+    curvatureOf('poincare.transport', c);
+    return mul(gyration(y, neg(x), v, c), div(gap(y, c), gap(x, c)));
+  });
 }
 
 /**

@@ -62,8 +62,9 @@ export async function generate(
   ]);
   const modes = [...model.modules()].map((m) => [m, m.training] as const);
   model.eval();
-  const cache = model.decodes && batch > 0 && tokens > 1 ? model.newCache?.(batch) : undefined;
+  let cache: ModelCache | undefined;
   try {
+    if (model.decodes && batch > 0 && tokens > 1) cache = model.newCache?.(batch);
     for (let step = 0; step < tokens; step++) {
       const decoding = cache && rows[0]!.length <= length ? cache : undefined;
       const fresh = rows.map((row) => row.slice(decoding ? decoding.length : -length));

@@ -1,7 +1,7 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
 import type { Attention, AttentionCall } from '../attention/attention.js';
 import { type AnyAttentionConfig, createAttention } from '../attention/registry.js';
-import type { AttentionCache } from '../attention/shared/cache.js';
+import { type AttentionCache, allOrNothing } from '../attention/shared/cache.js';
 import { Rotary } from '../attention/shared/positions.js';
 import { checkProbability, checkSizes, checkTensor } from '../nn/check.js';
 import { dropoutOf } from '../nn/dropout.js';
@@ -50,14 +50,14 @@ export type LayerAttention = Omit<AnyAttentionConfig, 'dim' | 'heads' | 'bias' |
   kind: string;
 };
 
-export interface LossOptions extends ForwardOptions {
+export interface LossOptions extends Omit<ForwardOptions, 'cache'> {
   labelSmoothing?: number;
   /** Labels that do not count. Default -100. */
   ignoreIndex?: number;
 }
 
 export interface ForwardOptions {
-  /** Tokens that may be seen: bool [batch, length]; false for padding. */
+  /** Tokens that may be seen, those in the cache first: bool [batch, tokens]; false for padding. */
   mask?: Tensor;
   /** The tokens before: see `newCache`. */
   cache?: ModelCache;
@@ -143,15 +143,27 @@ export class GPT extends Module {
     this.norm = normOf(config);
     this.head = tied ? null : new Linear(dim, vocab, { bias: false, init, role: 'table' });
     if (positions === 'sinusoidal') this.#table = keep(sinusoids(length, dim));
-    if (positions === 'rope')
-      this.rope = new Rotary({ dim: this.blocks[0]!.attention.rotaryDim, theta, length });
+    if (positions === 'rope') {
+      const { kind, rotaryDim } = this.blocks[0]!.attention;
+      if (!kind.supports.rope)
+        throw new ArgumentError(`positions is 'rope' and '${kind.kind}' has no rotation`, {
+          op: 'GPT',
+          hint: 'learned, sinusoidal or none',
+        });
+      this.rope = new Rotary({ dim: rotaryDim, theta, length });
+    }
   }
 
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */
   forward(ids: Tensor, { mask, cache }: ForwardOptions = {}): Tensor {
     const { config } = this;
-    const before = cache?.length ?? 0;
     checkTensor('GPT', 'ids', ids);
+    if (cache !== undefined && !(cache instanceof ModelCache))
+      throw new ArgumentError('the cache is not one of a model', {
+        op: 'GPT',
+        hint: 'newCache() of this model makes one',
+      });
+    const before = cache?.length ?? 0;
     if (ids.rank !== 2 || ids.dtype !== 'int32' || before + ids.shape[1]! > config.length)
       throw new ShapeError(`ids are ${show(ids.shape, ids.dtype)}${before ? ` after ${before}` : ''}`, {
         op: 'GPT',
@@ -165,7 +177,8 @@ export class GPT extends Module {
           hint: 'newCache() of this model makes one',
         },
       );
-    return scope(() => this.#logits(ids, mask, cache));
+    // All layers see the tokens, or, where one throws, none.
+    return allOrNothing(cache?.layers ?? [], () => scope(() => this.#logits(ids, mask, cache)));
   }
 
   /** Whether every layer can be decoded token by token. */
@@ -216,9 +229,17 @@ export class GPT extends Module {
 
 function check(config: GPTConfig): void {
   const op = 'GPT';
-  const { vocab, layers, dim, heads, length, norm, positions, dropout = 0 } = config;
+  const { vocab, layers, dim, heads, length, norm, positions, dropout = 0, attention = {} } = config;
   checkSizes(op, { vocab, layers, dim, heads, length });
   checkProbability(op, dropout);
+  if (typeof attention !== 'object' || attention === null)
+    throw new ArgumentError(`attention is ${String(attention)}`, {
+      op,
+      hint: "for example { kind: 'flash' }",
+    });
+  for (const option of ['dim', 'heads', 'bias', 'dropout'])
+    if (option in attention)
+      throw new ArgumentError(`attention has an option '${option}'`, { op, hint: 'it is that of the model' });
   if (norm !== undefined && norm !== 'layer' && norm !== 'rms')
     throw new ArgumentError(`unknown norm '${String(norm)}'`, { op, hint: "'layer' or 'rms'" });
   if (positions !== undefined && !['learned', 'sinusoidal', 'rope', 'none'].includes(positions))

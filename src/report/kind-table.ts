@@ -42,14 +42,20 @@ function valuesOf(schema: Record<string, unknown>): string {
     enum: values,
     anyOf,
     minimum,
+    exclusiveMinimum,
     maximum,
     exclusiveMaximum,
+    items,
+    prefixItems,
     const: constant,
   } = schema as {
     type?: string;
     enum?: unknown[];
     anyOf?: Record<string, unknown>[];
     minimum?: number;
+    exclusiveMinimum?: number;
+    items?: Record<string, unknown>;
+    prefixItems?: Record<string, unknown>[];
     maximum?: number;
     exclusiveMaximum?: number;
     const?: unknown;
@@ -57,7 +63,9 @@ function valuesOf(schema: Record<string, unknown>): string {
   if (anyOf) return anyOf.map(valuesOf).join(' or ');
   if (constant !== undefined) return JSON.stringify(constant);
   if (values) return values.map((v) => JSON.stringify(v)).join(', ');
-  const least = minimum !== undefined ? ` ≥ ${minimum}` : '';
+  if (prefixItems) return `[${prefixItems.map(valuesOf).join(', ')}]`;
+  if (items) return `list of ${valuesOf(items)}`;
+  const least = exclusiveMinimum !== undefined ? ` > ${exclusiveMinimum}` : minimum !== undefined ? ` ≥ ${minimum}` : ''; // biome-ignore format: two bounds
   const most = exclusiveMaximum !== undefined ? ` < ${exclusiveMaximum}` : maximum !== undefined && maximum < 2 ** 53 - 1 ? ` ≤ ${maximum}` : ''; // biome-ignore format: two bounds
   return `${type ?? 'any'}${least}${most}`;
 }

@@ -1,6 +1,6 @@
 /** What a layer remembers of the tokens before, so that decoding computes only what is new. */
 import { fill, slice, writeRowsStep } from '../../ops/index.js';
-import { ArgumentError } from '../../runtime/errors.js';
+import { ArgumentError, DTypeError } from '../../runtime/errors.js';
 import type { DType } from '../../tensor/dtype.js';
 import { keep, scope } from '../../tensor/scope.js';
 import type { Tensor } from '../../tensor/tensor.js';
@@ -9,6 +9,8 @@ import type { Tensor } from '../../tensor/tensor.js';
 export abstract class AttentionCache {
   /** Tokens seen so far. */
   length = 0;
+  /** Of the layer whose `newCache` made it: 'flash'. */
+  kind: string | undefined;
 
   constructor(readonly batch: number) {}
 
@@ -17,10 +19,31 @@ export abstract class AttentionCache {
   /** Forgets everything. */
   abstract reset(): void;
   abstract dispose(): void;
+  /** What brings back the cache as it is now; one of the two is called. */
+  abstract mark(): Mark;
 
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+export interface Mark {
+  restore(): void;
+  forget(): void;
+}
+
+/** Runs `fn`, which is not async and appends to caches: where it throws, they are as they were. */
+export function allOrNothing<T>(caches: readonly AttentionCache[], fn: () => T): T {
+  const marks = caches.map((cache) => cache.mark());
+  let result: T;
+  try {
+    result = fn();
+  } catch (error) {
+    for (const mark of marks) mark.restore();
+    throw error;
+  }
+  for (const mark of marks) mark.forget();
+  return result;
 }
 
 /** Rows that a token adds: name → shape after [batch, token]. */
@@ -80,6 +103,17 @@ export class RowCache<Name extends string = string> extends AttentionCache {
     this.length = 0;
   }
 
+  /** Rows behind the last token are written again. */
+  mark(): Mark {
+    const { length } = this;
+    return {
+      restore: () => {
+        this.length = length;
+      },
+      forget() {},
+    };
+  }
+
   dispose(): void {
     for (const rows of this.#rows.values()) rows.dispose();
     this.#rows.clear();
@@ -93,19 +127,21 @@ export class RowCache<Name extends string = string> extends AttentionCache {
         op: 'RowCache',
         hint: 'a cache serves the layer and the batch size that it was made for',
       });
+    const dtype = this.length > 0 ? this.#rows.get(name)?.dtype : undefined;
+    if (dtype && dtype !== rows.dtype)
+      throw new DTypeError(`${name} is ${rows.dtype} but the rows before are ${dtype}`, {
+        op: 'RowCache',
+        hint: 'decode all tokens inside autocast or all outside, or begin anew with reset()',
+      });
   }
 
   #room(name: Name, needed: number, dtype: DType): Tensor {
     const old = this.#rows.get(name);
-    if (old && old.shape[1]! >= needed) return old;
+    if (old && old.shape[1]! >= needed && old.dtype === dtype) return old;
     const capacity = Math.max(LEAST, 2 ** Math.ceil(Math.log2(needed)));
-    const room = keep(
-      fill({ shape: [this.batch, capacity, ...this.shapes[name]], value: 0, dtype: old?.dtype ?? dtype }),
-    );
-    if (old) {
-      writeRowsStep(room, old, { at: 0 });
-      old.dispose();
-    }
+    const room = keep(fill({ shape: [this.batch, capacity, ...this.shapes[name]], value: 0, dtype }));
+    if (old && this.length > 0) writeRowsStep(room, old, { at: 0 });
+    old?.dispose();
     this.#rows.set(name, room);
     return room;
   }
@@ -138,6 +174,21 @@ export class StateCache<Name extends string = string> extends AttentionCache {
 
   reset(): void {
     this.dispose();
+  }
+
+  mark(): Mark {
+    const { length } = this;
+    const before = [...this.#states].map(([name, state]) => [name, keep(state.detach())] as const);
+    return {
+      restore: () => {
+        this.dispose();
+        for (const [name, state] of before) this.#states.set(name, state);
+        this.length = length;
+      },
+      forget: () => {
+        for (const [, state] of before) state.dispose();
+      },
+    };
   }
 
   dispose(): void {

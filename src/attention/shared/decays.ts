@@ -1,14 +1,12 @@
 /** How states forget: α = sigmoid(logit)^(1 / 16), as in gated linear attention (Yang et al., arXiv:2312.06635, §4). */
-import { cast, logSigmoid, mul } from '../../ops/index.js';
+import { logSigmoid, mul } from '../../ops/index.js';
 import { type Tensor, tensor } from '../../tensor/tensor.js';
+import { wide } from './heads.js';
 
 const TEMPERATURE = 16;
 
 /** ln α of logits, float32 whatever they are. */
-export function logDecay(logits: Tensor): Tensor {
-  const wide = logits.dtype === 'float32' ? logits : cast(logits, { dtype: 'float32' });
-  return mul(logSigmoid(wide), 1 / TEMPERATURE);
-}
+export const logDecay = (logits: Tensor): Tensor => mul(logSigmoid(wide(logits)), 1 / TEMPERATURE);
 
 /**
  * Biases with which a head remembers 1 / (1 - α) tokens, from 16 to 1024 over its `channels`, evenly in the logarithm:

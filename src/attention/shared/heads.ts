@@ -3,7 +3,7 @@ import { ones } from '../../nn/init.js';
 import { Linear } from '../../nn/linear.js';
 import { Module } from '../../nn/module.js';
 import { Parameter } from '../../nn/parameter.js';
-import { concat, rmsNorm, slice } from '../../ops/index.js';
+import { cast, concat, rmsNorm, slice } from '../../ops/index.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { AttentionInits } from '../attention.js';
 
@@ -48,6 +48,13 @@ const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
 /** Heads from … to - 1 of x [B, T, heads, D]. */
 export const headsOf = (x: Tensor, from: number, to: number): Tensor =>
   slice(x, { starts: [0, 0, from], ends: [...x.shape.slice(0, 2), to] });
+
+/** Channels from … to - 1 of x [B, T, channels]. */
+export const channelsOf = (x: Tensor, from: number, to: number): Tensor =>
+  slice(x, { starts: [0, 0, from], ends: [...x.shape.slice(0, 2), to] });
+
+/** In float32: what halves would spoil. */
+export const wide = (x: Tensor): Tensor => (x.dtype === 'float32' ? x : cast(x, { dtype: 'float32' }));
 
 /** RMSNorm of each query and key before the rotation (Henry et al., 2020): logits stay within √D · gains. */
 export class QKNorm extends Module {

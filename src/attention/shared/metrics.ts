@@ -15,7 +15,6 @@ import type { Op } from '../../ops/contract.js';
 import {
   add,
   attention,
-  cast,
   concat,
   fill,
   log,
@@ -29,8 +28,10 @@ import {
 } from '../../ops/index.js';
 import { observer, record } from '../../ops/record.js';
 import { ArgumentError } from '../../runtime/errors.js';
+import { onRuntime } from '../../runtime/runtime.js';
 import { keep, scope } from '../../tensor/scope.js';
 import { Tensor, tensor } from '../../tensor/tensor.js';
+import { wide } from './heads.js';
 import { watchWeights } from './watch.js';
 
 export interface MetricsOptions {
@@ -139,7 +140,7 @@ function onlyOne(
       op: name,
       hint: 'kinds that sum over states have none, and those of pairs are told by simplicialStats',
     });
-  return { sweep: sweeps[0], weights: weights[0] };
+  return { sweep: sweeps[0], weights: weights[0] && wide(weights[0]) };
 }
 
 // ---------------------------------------------------------------- of a sweep
@@ -166,7 +167,9 @@ function weightsOf(sweep: Sweep): Tensor {
   const k = inputs[1]!;
   const [batch, stored, kvHeads, D] = k.shape as [number, number, number, number];
   const { Tk } = sizes({ op, inputs, attrs });
-  const zeros = fill({ shape: [batch, stored, kvHeads, D], value: 0, dtype: k.dtype });
+  const zeros = onRuntime(k.runtime, () =>
+    fill({ shape: [batch, stored, kvHeads, D], value: 0, dtype: k.dtype }),
+  );
   const blocks: Tensor[] = [];
   for (let from = 0; from < Tk; from += D) {
     const block = scope(() => {
@@ -180,7 +183,7 @@ function weightsOf(sweep: Sweep): Tensor {
   }
   const all = blocks.length === 1 ? blocks[0]! : concat(blocks, { axis: 3 });
   const weights = permute(slice(all, { ends: [...all.shape.slice(0, 3), Tk] }), { axes: [0, 2, 1, 3] });
-  return weights.dtype === 'float32' ? weights : cast(weights, { dtype: 'float32' });
+  return wide(weights);
 }
 
 /** q, k and v apart. */

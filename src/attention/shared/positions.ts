@@ -1,6 +1,7 @@
 /** Positions: rotation of queries and keys by the places of their tokens (Su et al., "RoFormer", arXiv:2104.09864). */
 import { cast, mul, rope, ropeTable } from '../../ops/index.js';
 import { ArgumentError } from '../../runtime/errors.js';
+import { onRuntime } from '../../runtime/runtime.js';
 import { keep, scope } from '../../tensor/scope.js';
 import { type Tensor, tensor } from '../../tensor/tensor.js';
 import { attentionFactor, type YarnOptions, yarnFrequencies } from './extension.js';
@@ -136,7 +137,7 @@ export class Rotary {
 
   #remake(length: number): void {
     const old = this.#table;
-    this.#table = this.#made(length);
+    this.#table = onRuntime(old.runtime, () => this.#made(length));
     old.dispose();
   }
 

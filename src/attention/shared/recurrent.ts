@@ -19,7 +19,7 @@ export const recurrentOptions = {
 };
 
 /** What a stretch of tokens sees of its call. */
-export type Reading = Pick<Context, 'batch' | 'length' | 'causal' | 'keep' | 'rotate'>;
+export type Reading = Pick<Context, 'batch' | 'length' | 'offset' | 'causal' | 'keep' | 'rotate'>;
 
 export abstract class RecurrentAttention<O extends Options & typeof recurrentOptions> extends Attention<O> {
   /**
@@ -69,9 +69,14 @@ function statesOf(cache: StateCache): Tensor[] {
 }
 
 /** What a stretch of a call sees of it. */
-const stretchOf = ({ batch, causal, keep, rotate }: Context, from: number, length: number): Reading => ({
+const stretchOf = (
+  { batch, offset, causal, keep, rotate }: Context,
+  from: number,
+  length: number,
+): Reading => ({
   batch,
   length,
+  offset: offset + from,
   causal,
   keep: keep && slice(keep, { starts: [0, from], ends: [batch, from + length] }),
   rotate: (t, heads) => rotate(t, heads, from),

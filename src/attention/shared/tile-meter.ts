@@ -2,6 +2,7 @@
 import { attention, concat, fill, mean, mul } from '../../ops/index.js';
 import { scope } from '../../tensor/scope.js';
 import { type Tensor, tensor } from '../../tensor/tensor.js';
+import { wide } from './heads.js';
 import type { Tile } from './in-tiles.js';
 import {
   adaptation,
@@ -81,7 +82,7 @@ export function massesOf(tiles: readonly Tile[], grid: Grid): Tensor[] {
       const v = mul(ones, tensor(values, [1, stored, 1, D], { dtype: k.dtype, runtime: k.runtime }));
       return tiles.map(({ inputs, attrs }) => {
         const [q, , , mask] = inputs as readonly [Tensor, Tensor, Tensor, Tensor?];
-        return mean(attention(q, k, v, mask, { ...attrs, entropy: false }), { axis: [0, 1] });
+        return mean(wide(attention(q, k, v, mask, { ...attrs, entropy: false })), { axis: [0, 1] });
       });
     });
     means.forEach((m, i) => {
