@@ -1,7 +1,8 @@
 /**
  * `npm run bench:kinds`: a layer of every attention kind at several lengths, on the CPU or on a device: time of forward
  * and of forward + backward beside flash (in turns, A B A B, in this run), peak bytes of a training step, time and bytes
- * of decoding a token after T others. A second table answers whether factorised weights save memory.
+ * of decoding a token after T others. A second table answers whether factorised weights save memory, at T = 1024 or the
+ * longest length that is asked for.
  */
 import { join } from 'node:path';
 import { median } from 'simple-statistics';
@@ -89,7 +90,7 @@ async function main(options: Options): Promise<number> {
   figures.push(...lines.flatMap(figuresOf), ...growth(lines));
   const rows = lines.map(rowOf);
   console.log(`\n${textTable(rows, columns)}`);
-  const saved = await savings(side);
+  const saved = await savings(side, Math.min(1024, Math.max(...options.lengths)));
   figures.push(...saved.figures);
   console.log(`\n${textTable(saved.rows)}\n\n${saved.answer}`);
   const deep = await stacks(side);

@@ -116,6 +116,55 @@ describe.each(sides)('attention on $side', ({ options }) => {
       expect(() => attentionStats(zero, zero, zero, undefined, { casual: true } as object)).toThrow('casual');
     }));
 
+  it.each(['dot', 'born', 'gram', 'hyperbolic'] as const)(
+    'computes in tiles what the dense formula of the score %s says',
+    (score) =>
+      scope(() => {
+        const [T, Hq, Hkv, D] = [150, 2, 1, 16];
+        const unit = (x: Tensor) => F.mul(F.rmsNorm(x), D ** -0.5);
+        const draw = (heads: number, seed: number) => unit(random([1, T, heads, D], seed));
+        const P = score === 'gram' ? 2 : 1;
+        const parts = [draw(Hq, 1), draw(Hq, 4)].slice(0, P);
+        const q = F.mul(F.concat(parts, { axis: 3 }), score === 'dot' ? 9 : 1);
+        const [k, v] = [draw(Hkv, 2), random([1, T, Hkv, D], 3)];
+        // (A, c | n) or (r, β | s), of which radii are from 0 to 4.
+        const sides = F.mul(F.add(random([1, T * Hq * 2 + T * Hkv], 5), 1), score === 'hyperbolic' ? 2 : 0.5);
+        const attrs = { causal: true } as const;
+        const got =
+          score === 'dot' || score === 'born'
+            ? F.attention(q, k, v, { ...attrs, score })
+            : F.scoredAttention(q, k, v, sides, { ...attrs, score });
+        const [qs, ks, vs, beside] = [q, k, v, sides].map(floats) as [number[], number[], number[], number[]];
+        const want = new Array<number>(T * Hq * D).fill(0);
+        for (let i = 0; i < T; i++)
+          for (let h = 0; h < Hq; h++) {
+            const [first, second] = [0, 1].map((n) => beside[(i * Hq + h) * 2 + n]!) as [number, number];
+            const row = (j: number) => (j * Hkv + Math.floor(h / 2)) * D;
+            const scores = Array.from({ length: i + 1 }, (_, j) => {
+              const [x1, x2] = [0, 1].map((n) =>
+                Array.from({ length: D }, (_, d) => d).reduce(
+                  (sum, d) => sum + (n < P ? qs[((i * Hq + h) * P + n) * D + d]! * ks[row(j) + d]! : 0),
+                  0,
+                ),
+              ) as [number, number];
+              const own = beside[T * Hq * 2 + j * Hkv + Math.floor(h / 2)]!;
+              if (score === 'dot') return x1 / Math.sqrt(D);
+              if (score === 'born') return Math.log(x1 ** 2 + 1e-6);
+              if (score === 'gram') return Math.min(0, x1 ** 2 + x2 ** 2 - first * own) + second * x1;
+              const half = Math.sinh((first - own) / 2) ** 2;
+              const apart = (Math.sinh(first) * Math.sinh(own) * (1 - x1)) / 2;
+              return -second * 2 * Math.asinh(Math.sqrt(half + apart));
+            });
+            const weights = scores.map((s) => Math.exp(s - Math.max(...scores)));
+            const total = weights.reduce((a, b) => a + b);
+            weights.forEach((w, j) => {
+              for (let d = 0; d < D; d++) want[(i * Hq + h) * D + d]! += (w / total) * vs[row(j) + d]!;
+            });
+          }
+        expectNear(floats(got), want);
+      }),
+  );
+
   it('keeps scores beyond the range of exp apart, and a NaN in its own row', () =>
     scope(() => {
       const q = tensor(

@@ -278,6 +278,24 @@ describe('tensor trains', () => {
     expect(worst(layer.out.weight().dataSync() as Float32Array, out!)).toBeLessThan(1e-6);
   });
 
+  it.each([{}, { kvHeads: 2, window: 3, alibi: true }, { shareCores: true, kvHeads: 2, causal: false }])(
+    'is flash with the matrices of its cores: %j',
+    (own) => {
+      const layer = new TensorTrainAttention({ ...base, ...own });
+      const { shareCores: _, ...common } = { shareCores: false, ...own };
+      const flash = new FlashAttention({ dim: 32, heads: 4, ...common });
+      flash.loadStateDict({
+        'qkv.weight': layer.qkv.weight(),
+        'qkv.bias': layer.qkv.bias!,
+        'out.weight': layer.out.weight(),
+        'out.bias': layer.out.bias!,
+      });
+      const call = { rope: new Rotary({ dim: 8 }) };
+      const x = sequence(2, 9, 32);
+      expect(worst(outputOf(layer, x, call), outputOf(flash, x, call))).toBeLessThan(1e-6);
+    },
+  );
+
   it('ends with everything that it kept', async () => {
     await runtime.sync();
     const before = runtime.stats().buffers;

@@ -201,6 +201,49 @@ describe('HoloAttention', () => {
     },
   );
 
+  it.each([{}, { gate: false, decay: 'none' as const, phases: 'none' as const }])(
+    'is its formula in complex numbers, in Float64: %j',
+    (own) => {
+      const [T, H, F] = [11, 2, 4];
+      const made = layer(own);
+      const x = sequence(1, T, C);
+      const [q, k, v] = made.qkv.split(made.qkv.heads(x)).map(values) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      const logits = made.decay && values(made.decay.forward(x));
+      const opened = made.gate && values(made.gate.forward(x));
+      const o = new Float64Array(T * H * 2 * F);
+      for (let h = 0; h < H; h++)
+        for (let f = 0; f < F; f++) {
+          let [re, im, n] = [0, 0, 0];
+          for (let t = 0; t < T; t++) {
+            const at = (t * H + h) * 2 * F + f;
+            // Unit phasors, turned by (f + ½) π / F a token.
+            const phase = (a: Float32Array) =>
+              Math.atan2(a[at + F]!, a[at]!) + (own.phases ? 0 : (t * (f + 0.5) * Math.PI) / F);
+            const fade = logits ? (1 / (1 + Math.exp(-logits[(t * H + h) * F + f]!))) ** (1 / 16) : 1;
+            const [cos, sin] = [Math.cos(phase(k)), Math.sin(phase(k))];
+            re = fade * re + cos * v[at]! - sin * v[at + F]!;
+            im = fade * im + cos * v[at + F]! + sin * v[at]!;
+            n = fade ** 2 * n + 1;
+            const [c, s] = [Math.cos(phase(q)), Math.sin(phase(q))];
+            o[at] = (c * re + s * im) / Math.sqrt(n);
+            o[at + F] = (c * im - s * re) / Math.sqrt(n);
+          }
+        }
+      const want = Float32Array.from(o, (u, e) => {
+        const from = e - (e % (2 * F));
+        const square = dot(o.subarray(from, from + 2 * F), o.subarray(from, from + 2 * F)) / (2 * F);
+        const g = opened ? opened[e]! / (1 + Math.exp(-opened[e]!)) : 1;
+        return (u / Math.sqrt(square + 1e-6)) * g;
+      });
+      const back = values(made.out.forward(tensor(want, [1, T, H * 2 * F])));
+      expect(worst(values(made.forward(x)), back)).toBeLessThan(1e-5);
+    },
+  );
+
   it('draws the same in a segment that is computed again', () => {
     const made = layer({ dropout: 0.5, segment: 8 });
     const x = sequence(B, T, C);

@@ -1,7 +1,7 @@
 /** Every kind of attention against the promises of its contract, on every side. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { attentionKind, attentionKinds } from '../src/attention/registry.js';
-import { autocast, gradcheck, noGrad, QuantumGeometricAttention, Rotary, sum } from '../src/index.js';
+import { attentionKind, attentionKinds, createAttention } from '../src/attention/registry.js';
+import { autocast, GPT, gradcheck, noGrad, QuantumGeometricAttention, Rotary, sum } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { decode } from '../src/tensor/dtype.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
@@ -150,7 +150,10 @@ describe.each(sides)('attention kinds on $side', ({ side, options }) => {
       expect(finite(decode(y.dtype, y.dataSync()))).toBe(true);
       sum(y.mul(y)).backward();
     });
-    for (const p of layer.parameters()) expect(finite(p.grad!.dataSync() as Float32Array)).toBe(true);
+    for (const p of layer.parameters()) {
+      expect(p.grad!.dtype).toBe('float32');
+      expect(finite(p.grad!.dataSync() as Float32Array)).toBe(true);
+    }
   });
 
   it.each(cases)('$name: runs where its tensors are, and leaves no others', async ({ kind, config }) => {
@@ -282,6 +285,15 @@ describe('attention kinds', () => {
       await refuses(make({ causal: false }), 'ATTN_ARGUMENT', named('causal'));
     const layer = make({})();
     await refuses(() => layer.forward(sequence(1, 3, 15)), 'ATTN_SHAPE', named('x is'));
+    await refuses(
+      () => layer.forward(sequence(1, 3, 16), { rope: {} as never }),
+      'ATTN_ARGUMENT',
+      named('rope'),
+    );
+    const other = { causal: !causal };
+    if (kind.supports.causal === 'both')
+      expect(outputOf(layer, sequence(1, 5, 16), other)).toEqual(outputOf(make(other)(), sequence(1, 5, 16)));
+    else await refuses(() => layer.forward(sequence(1, 3, 16), other), 'ATTN_ARGUMENT', named('causal is'));
     await refuses(() => layer.forward([1] as never), 'ATTN_ARGUMENT');
     const square = tensor(new Uint8Array(9), [1, 1, 3, 3], { dtype: 'bool' });
     if (kind.supports.mask === 'keys')
@@ -306,6 +318,12 @@ describe('attention kinds', () => {
     if (kind.complexity.cache && causal) {
       const cache = layer.newCache(2);
       await refuses(() => outputOf(layer, sequence(1, 3, 16), { cache }), 'ATTN_ARGUMENT', named('batch'));
+      await refuses(() => outputOf(layer, sequence(2, 3, 16), { cache: {} as never }), 'ATTN_ARGUMENT');
+      const few = { cache, mask: padding(2) };
+      await refuses(() => outputOf(layer, sequence(2, 3, 16), few), 'ATTN_SHAPE', named('mask'));
+      const whole = { cache, causal: false };
+      await refuses(() => outputOf(layer, sequence(2, 3, 16), whole), 'ATTN_ARGUMENT', named('causal'));
+      expect(cache.length).toBe(0);
       await refuses(() => layer.forward(sequence(2, 3, 16), { cache }), 'ATTN_GRAD', named('gradient'));
       await refuses(() => layer.newCache(0), 'ATTN_ARGUMENT', named('batch'));
       const foreign = layerOf(attentionKind(kind.kind === 'mha' ? 'flash' : 'mha'), base).newCache(2);
@@ -325,6 +343,37 @@ describe('attention kinds', () => {
     values[4 * 16] = Number.NaN;
     const spoilt = outputOf(layer, tensor(values, [1, 5, 16]));
     expect(spoilt.subarray(64).some(Number.isNaN)).toBe(true);
+  });
+
+  it.each([
+    ['flash', { qkNorm: true }, { qkNorm: false }, { 'qkv.weight': 2 / 3 }],
+    ['simplicial', { qkNorm: true }, { qkNorm: false }, { 'q.weight': 1, 'k.weight': 1, 'k2.weight': 1 }],
+    ['triple', {}, { unitNorm: false }, { 'qrkv.weight': 3 / 4 }],
+  ] as const)(
+    '%s: with %j scores do not grow with weights, with %j they do',
+    (name, normed, plain, grown) => {
+      const apart = (own: object) => {
+        const layer = layerOf(attentionKind(name), { dim: C, heads: 2, bias: false, ...own });
+        const before = outputOf(layer, sequence(1, T, C));
+        for (const [weight, share] of Object.entries(grown)) {
+          const p = layer.stateDict()[weight]!;
+          const values = (p.dataSync() as Float32Array).map((v, i) => (i < share * p.size ? 8 * v : v));
+          layer.loadStateDict({ [weight]: tensor(values, p.shape) }, { strict: false });
+        }
+        return worst(outputOf(layer, sequence(1, T, C)), before);
+      };
+      expect(apart(normed)).toBeLessThan(1e-4);
+      expect(apart(plain)).toBeGreaterThan(0.01);
+    },
+  );
+
+  it('an unknown kind is answered with the nearest', async () => {
+    for (const make of [
+      () => createAttention({ kind: 'flahs', dim: 16, heads: 4 }),
+      () => new GPT({ vocab: 11, layers: 1, dim: 16, heads: 4, length: 8, attention: { kind: 'flahs' } }),
+    ])
+      await refuses(make, 'ATTN_ARGUMENT', /'flahs'[\s\S]*did you mean 'flash'/);
+    await refuses(() => createAttention({ dim: 16, heads: 4 } as never), 'ATTN_ARGUMENT', /'undefined'/);
   });
 
   it.each(attentionKinds)('$kind: bytes grow with the sequence as declared', async (kind) => {

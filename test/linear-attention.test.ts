@@ -2,10 +2,17 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { attentionKind } from '../src/attention/registry.js';
 import { orthogonalRows } from '../src/attention/shared/orthogonal.js';
-import { linearAttention, Rotary, sum } from '../src/index.js';
+import {
+  type GatedLinearAttention,
+  type LinearAttention,
+  linearAttention,
+  Rotary,
+  sum,
+} from '../src/index.js';
 import { linearAttentionBackward } from '../src/ops/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
+import { expectTyped, failureOf } from './support/errors.js';
 import { layerOf, noise, outputOf, sequence } from './support/layers.js';
 import { cpu } from './support/sides.js';
 
@@ -97,6 +104,98 @@ describe('linear attention', () => {
       expect(worst(values, parts[i]!)).toBeLessThan(2e-5);
     });
   });
+});
+
+/** What the layers say they compute, one token after the other in Float64, from their own projections. */
+describe('layers of linear time are their formula', () => {
+  const [T, C, H, D] = [9, 12, 2, 6];
+  const x = () => sequence(1, T, C);
+  const sigmoid = (v: number) => 1 / (1 + Math.exp(-v));
+  /** o_t of each head from S_t = α_t S_{t-1} + k_t v_tᵀ, o_t = S_tᵀ q_t. */
+  const states = (
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    fade: (t: number, c: number) => number,
+  ) => {
+    const o = new Float64Array(T * H * D);
+    const S = new Float64Array(H * D * D);
+    for (let t = 0; t < T; t++)
+      for (let h = 0; h < H; h++) {
+        const at = (t * H + h) * D;
+        for (let i = 0; i < D; i++)
+          for (let j = 0; j < D; j++) {
+            const e = (h * D + i) * D + j;
+            S[e] = fade(t, h * D + i) * S[e]! + k[at + i]! * v[at + j]!;
+            o[at + j]! += q[at + i]! * S[e]!;
+          }
+      }
+    return o;
+  };
+  const back = (layer: object, o: Float64Array) => {
+    const { out } = layer as { out: { forward(x: Tensor): Tensor } };
+    return floats(out.forward(tensor(Float32Array.from(o), [1, T, H * D])));
+  };
+
+  it('linear: φ = elu + 1, turned in the numerator alone', () => {
+    const layer = layerOf(attentionKind('linear'), { dim: C, heads: H });
+    const rope = new Rotary({ dim: D, theta: 20 });
+    const { qkv } = layer as unknown as LinearAttention;
+    const packed = qkv.heads(x());
+    const values = floats(packed);
+    const plain = values.map((v, e) =>
+      Math.floor(e / D) % (3 * H) < 2 * H ? (v > 0 ? v + 1 : Math.exp(v)) : v,
+    );
+    const parts = (all: Float32Array) =>
+      [0, 1, 2].map((part) => all.filter((_, e) => Math.floor(e / D / H) % 3 === part));
+    const [q, k, v] = parts(plain) as [Float32Array, Float32Array, Float32Array];
+    const [qt, kt] = parts(floats(rope.apply(tensor(plain, packed.shape), { heads: 2 * H })));
+    const over = states(qt!, kt!, v, () => 1);
+    const under = states(q, k, new Float32Array(v.length).fill(1), () => 1);
+    const want = back(layer, over.map((o, e) => o / (under[e]! + 1e-6))); // biome-ignore format: one call
+    expect(worst(outputOf(layer, x(), { rope }), want)).toBeLessThan(1e-5);
+  });
+
+  it.each([true, false])(
+    'gla: decays to the power 1/16, a norm of each head, gate %j, padding that does not fade',
+    (gate) => {
+      const layer = layerOf(attentionKind('gla'), { dim: C, heads: H, rank: 3, gate });
+      const gla = layer as unknown as GatedLinearAttention;
+      const kept = Array.from({ length: T }, (_, t) => t !== 4);
+      const [q, k, v] = gla.qkv.split(gla.qkv.heads(x())).map(floats) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      const logits = floats(gla.decay.forward(gla.narrow.forward(x())));
+      const own = k.map((u, e) => (kept[Math.floor(e / H / D)] ? u : 0));
+      const o = states(q, own, v, (t, c) => (kept[t] ? sigmoid(logits[t * H * D + c]!) ** (1 / 16) : 1));
+      const opened = gla.gate && floats(gla.gate.forward(x()));
+      const want = o.map((u, e) => {
+        const from = e - (e % D);
+        const square = o.subarray(from, from + D).reduce((s, w) => s + w * w, 0) / D;
+        return (u / Math.sqrt(square + 1e-6)) * (opened ? opened[e]! * sigmoid(opened[e]!) : 1);
+      });
+      const mask = tensor(Uint8Array.from(kept, Number), [1, T], { dtype: 'bool' });
+      expect(worst(outputOf(layer, x(), { mask }), back(layer, want))).toBeLessThan(1e-5);
+    },
+  );
+});
+
+it('kinds of linear time refuse what is out of range, by name', async () => {
+  const wrong: [kind: string, own: object, says: RegExp][] = [
+    ['performer', { features: 0 }, /PerformerAttention\(\).*features is 0.*1 to 256/s],
+    ['performer', { features: 257 }, /PerformerAttention\(\).*features is 257.*1 to 256/s],
+    ['performer', { seed: -1 }, /PerformerAttention\(\).*seed is -1/],
+    ['gla', { rank: 0 }, /GatedLinearAttention\(\).*rank is 0/],
+    ['linear', { segment: -1 }, /LinearAttention\(\).*segment is -1/],
+    ['linear', { segment: 1.5 }, /LinearAttention\(\).*segment is 1.5/],
+  ];
+  for (const [kind, own, says] of wrong)
+    expectTyped(await failureOf(() => layerOf(attentionKind(kind), { dim: 16, heads: 4, ...own })), {
+      code: 'ATTN_ARGUMENT',
+      says,
+    });
 });
 
 describe('random features', () => {

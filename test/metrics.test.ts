@@ -122,6 +122,26 @@ describe('metrics', () => {
     }
   });
 
+  it.each(attentionKinds.filter(({ supports }) => supports.alibi))(
+    '$kind: distances lower weights as ALiBi says where scores are alike',
+    async (kind) => {
+      const H = 4;
+      const layer = layerOf(kind, { dim: C, heads: H, alibi: true });
+      const zeros = layer.parameters().map((p) => tensor(new Float32Array(p.size), p.shape));
+      const { maps } = await withParameters(layer, zeros, () =>
+        layer.metrics(sequence(1, T, C), { heads: [0, 1, 2, 3] }),
+      );
+      const got = await maps!.data();
+      for (let h = 0; h < H; h++)
+        for (let i = 0; i < T; i++) {
+          const fall = (j: number) => Math.exp(-(2 ** ((-8 * (h + 1)) / H)) * (i - j));
+          const total = Array.from({ length: i + 1 }, (_, j) => fall(j)).reduce((a, b) => a + b);
+          for (let j = 0; j <= i; j++) expect(got[(h * T + i) * T + j]).toBeCloseTo(fall(j) / total, 5);
+        }
+      maps!.dispose();
+    },
+  );
+
   it('windows and padding show; regions alone take every head', async () => {
     const layer = layerOf(attentionKind('flash'), { dim: C, heads: 2, window: 2 });
     const mask = tensor(

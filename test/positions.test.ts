@@ -1,6 +1,6 @@
 /** Rotary positions beyond the trained length: YaRN's frequencies and temperature, and DroPE's switch. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { attentionKind } from '../src/attention/registry.js';
+import { attentionKind, attentionKinds } from '../src/attention/registry.js';
 import { dropeTemperature, yarnFactor, yarnFrequencies } from '../src/attention/shared/extension.js';
 import { GPT, manualSeed, noGrad, Rotary, ropeTable } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
@@ -18,6 +18,98 @@ describe('positions', () => {
   afterEach(() => {
     useRuntime(undefined);
     runtime.dispose();
+  });
+
+  it.each([
+    { theta: 10000, interleaved: false },
+    { theta: 500, interleaved: false },
+    { theta: 500, interleaved: true },
+  ])('a Rotary turns pair i by t theta^(-2i/dim), and leaves what is beyond its dim: %j', async (options) => {
+    const [T, D, dim] = [7, 10, 8];
+    const x = sequence(1, T, D).reshape([1, T, 1, D]);
+    const v = await x.data();
+    const rope = new Rotary({ dim, ...options, length: 4 });
+    for (const offset of [0, 3]) {
+      const got = await rope.apply(x, { offset }).data();
+      for (let t = 0; t < T; t++) {
+        for (let i = 0; i < dim / 2; i++) {
+          const angle = (t + offset) * options.theta ** ((-2 * i) / dim);
+          const [one, two] = options.interleaved ? [2 * i, 2 * i + 1] : [i, i + dim / 2];
+          const [a, b] = [v[t * D + one]!, v[t * D + two]!];
+          expect(got[t * D + one]).toBeCloseTo(a * Math.cos(angle) - b * Math.sin(angle), 5);
+          expect(got[t * D + two]).toBeCloseTo(a * Math.sin(angle) + b * Math.cos(angle), 5);
+        }
+        expect(got.subarray(t * D + dim, (t + 1) * D)).toEqual(v.subarray(t * D + dim, (t + 1) * D));
+      }
+    }
+  });
+
+  it.each(attentionKinds.filter(({ supports }) => supports.rope))(
+    '$kind sees distances of places',
+    (kind) => {
+      const layer = layerOf(kind, { dim: 24, heads: 2 });
+      const rope = new Rotary({ dim: layer.rotaryDim, theta: 50, length: 128 });
+      const x = sequence(1, 9, 24);
+      const at = (place: (t: number) => number) => {
+        const positions = tensor(
+          Int32Array.from({ length: 9 }, (_, t) => place(t)),
+          [9],
+        );
+        return outputOf(layer, x, { rope, positions });
+      };
+      const near = at((t) => t);
+      const apart = (y: ArrayLike<number>) => near.reduce((m, v, i) => Math.max(m, Math.abs(v - y[i]!)), 0);
+      expect(outputOf(layer, x, { rope })).toEqual(near);
+      expect(apart(at((t) => 2 * t))).toBeGreaterThan(1e-4);
+      expect(apart(outputOf(layer, x))).toBeGreaterThan(1e-4);
+      // Features of turned vectors, and channels of a pair that fade unlike, are not the same wherever a sequence begins.
+      if (!['performer', 'gla'].includes(kind.kind)) expect(apart(at((t) => t + 100))).toBeLessThan(1e-5);
+    },
+  );
+
+  it('a model turns by its theta, at the places after its cache', () => {
+    const config = { vocab: 11, layers: 1, dim: 16, heads: 2, length: 12, positions: 'rope' } as const;
+    const logits = (theta: number) => {
+      manualSeed(2);
+      const model = new GPT({ ...config, theta });
+      expect(model.rope!.theta).toBe(theta);
+      const y = noGrad(() => model.forward(tensor(Int32Array.of(1, 5, 2, 7), [1, 4])).dataSync());
+      model.dispose();
+      return y;
+    };
+    expect(logits(100)).not.toEqual(logits(10000));
+    const layer = layerOf(attentionKind('flash'), { dim: 16, heads: 4 });
+    const rope = new Rotary({ dim: 4, theta: 30 });
+    const x = sequence(1, 4, 16);
+    using cache = layer.newCache();
+    const seen: (number | undefined)[] = [];
+    const apply = rope.apply.bind(rope);
+    rope.apply = (t, call) => {
+      seen.push(call?.offset);
+      return apply(t, call);
+    };
+    for (const _ of [0, 1, 2]) outputOf(layer, x, { rope, cache });
+    expect(seen).toEqual([0, 4, 8]);
+    expect(cache.length).toBe(12);
+  });
+
+  it('heads of an odd number of channels are turned but for the last, and an odd rotation is refused', async () => {
+    const layer = layerOf(attentionKind('flash'), { dim: 16, heads: 4, headDim: 5 });
+    const x = sequence(1, 6, 16);
+    const y = outputOf(layer, x, { rope: new Rotary({ dim: 4 }) });
+    expect(y.every(Number.isFinite)).toBe(true);
+    expect(y).not.toEqual(outputOf(layer, x));
+    for (const dim of [5, 1, 0, -2, 2.5])
+      expectTyped(await failureOf(() => new Rotary({ dim })), {
+        code: 'ATTN_ARGUMENT',
+        op: 'Rotary',
+        says: /dim is .*even/s,
+      });
+    const model = { vocab: 11, layers: 1, dim: 15, heads: 3, length: 4, positions: 'rope' } as const;
+    expectTyped(await failureOf(() => new GPT(model)), {
+      code: 'ATTN_ARGUMENT',
+      says: /dim is 5[\s\S]*even/,
+    });
   });
 
   it('YaRN keeps fast pairs, interpolates slow ones, and blends those between', () => {

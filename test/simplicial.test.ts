@@ -82,6 +82,35 @@ describe.each(sides)('simplicial attention on $side', ({ options }) => {
     expect(Math.min(...counts)).toBeGreaterThan(5); // both answers occurred
   });
 
+  it('computes in tiles what the dense formula says, with heads of keys for two of queries each', () => {
+    const [T, H, D, w1, w2] = [70, 4, 6, 33, 9];
+    const [q, ...keys] = [1, 2, 3, 4, 5].map((seed) => heads(T, D, seed, seed === 1 ? H : 2));
+    const all = [q, ...keys] as ReturnType<typeof operands>;
+    const [qs, ks, vs, k2s, v2s] = all.map(numbers) as [number[], number[], number[], number[], number[]];
+    const got = numbers(simplicialAttention(...all, { w1, w2, score: 'trilinear' }));
+    const want = new Array<number>(T * H * D).fill(0);
+    const channels = Array.from({ length: D }, (_, d) => d);
+    for (let i = 0; i < T; i++)
+      for (let h = 0; h < H; h++) {
+        const row = (j: number) => (j * 2 + Math.floor(h / 2)) * D;
+        const seen = (w: number) => Array.from({ length: Math.min(w, i + 1) }, (_, n) => i - n);
+        let total = 0;
+        for (const a of seen(w1))
+          for (const b of seen(w2)) {
+            const score = channels.reduce(
+              (s, d) => s + qs[(i * H + h) * D + d]! * ks[row(a) + d]! * k2s[row(b) + d]!,
+              0,
+            );
+            const weight = Math.exp(score / Math.sqrt(D));
+            total += weight;
+            for (const d of channels)
+              want[(i * H + h) * D + d]! += weight * vs[row(a) + d]! * v2s[row(b) + d]!;
+          }
+        for (const d of channels) want[(i * H + h) * D + d]! /= total;
+      }
+    expect(apart(got, want)).toBeLessThan(1e-5);
+  });
+
   it('weighs all pairs of equal scores alike', () => {
     const [T, w1, w2] = [12, 5, 3];
     const [, k, v, k2, v2] = operands(T, 6);

@@ -186,6 +186,34 @@ describe('triple product attention', () => {
       }
     }));
 
+  it('is τ times minus the determinant of unit vectors, with the sign channel μ cos(q, k)', () =>
+    scope(() => {
+      const [T, D, tau, mu] = [6, 8, 5, 0.7];
+      using layer = new TripleProductAttention({ dim: D, heads: 1, sign: true, bias: false });
+      expect((layer.logScale!.dataSync() as Float32Array)[0]).toBeCloseTo(-Math.log(gramDeviation(D)), 5);
+      const state = { logScale: tensor([Math.log(tau)]), sign: tensor([mu]) };
+      layer.loadStateDict(state, { strict: false });
+      const x = sequence(1, T, D);
+      const parts = layer.qrkv.split(layer.qrkv.heads(x)).map(floats) as number[][];
+      const [q, r, k, v] = parts.map((part) => (t: number) => part.slice(t * D, (t + 1) * D));
+      const unit = (u: number[]) => u.map((e) => e / Math.hypot(...u));
+      const o = Array.from({ length: T }, (_, i) => {
+        const [a, c] = [unit(q!(i)), unit(r!(i))];
+        const weights = Array.from({ length: i + 1 }, (_, j) => {
+          const b = unit(k!(j));
+          return Math.exp(tau * exact(a, c, b) + mu * a.reduce((s, e, n) => s + e * b[n]!, 0));
+        });
+        const total = weights.reduce((s, w) => s + w);
+        return Array.from({ length: D }, (_, d) =>
+          weights.reduce((s, w, j) => s + (w / total) * v!(j)[d]!, 0),
+        );
+      });
+      const want = floats(layer.out.forward(tensor(Float32Array.from(o.flat()), [1, T, D])));
+      outputOf(layer, x).forEach((y, i) => {
+        expect(Math.abs(y - want[i]!)).toBeLessThan(1e-5);
+      });
+    }));
+
   it('gives the logits of the seed under its scale, which no unit vectors go with', async () => {
     using layer = new TripleProductAttention({ dim: 8, heads: 1, scale: 'seed', bias: false });
     expect(layer.logScale).toBeNull();

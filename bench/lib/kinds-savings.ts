@@ -13,7 +13,6 @@ import { scope } from '../../src/tensor/scope.js';
 import { tensor } from '../../src/tensor/tensor.js';
 import { DIM, type Entry, HEADS, LayerWork } from './kinds.js';
 
-const LENGTH = 1024;
 const BATCH = 4;
 const LAYERS = 4;
 const VOCAB = 256;
@@ -38,13 +37,15 @@ interface Measured {
   trained: number;
 }
 
+/** At T = `length`. */
 export async function savings(
   side: RuntimeOptions,
+  length: number,
 ): Promise<{ rows: Record<string, Cell>[]; figures: Figure[]; answer: string }> {
   const measured: Measured[] = [];
   for (const entry of contenders) {
     if (!attentionKinds.some(({ kind }) => kind === entry.config.kind)) continue;
-    const work = new LayerWork(entry, LENGTH, side, BATCH);
+    const work = new LayerWork(entry, length, side, BATCH);
     try {
       await work.run('both');
       const peak = await work.peak('both');
@@ -54,8 +55,8 @@ export async function savings(
         parameters: work.layer.size,
         optimizer: 8 * work.layer.size,
         peak: peak + 8 * work.layer.size,
-        cache: decoded!.bytes / LENGTH / BATCH,
-        trained: await trained(entry, side),
+        cache: decoded!.bytes / length / BATCH,
+        trained: await trained(entry, side, length),
       });
     } finally {
       work.dispose();
@@ -63,7 +64,7 @@ export async function savings(
   }
   const [mha, flash] = ['mha', 'flash'].map((name) => measured.find((m) => m.name === name)!);
   const rows = measured.map((m) => ({
-    [`T = ${LENGTH}, B = ${BATCH}`]: m.name,
+    [`T = ${length}, B = ${BATCH}`]: m.name,
     parameters: m.parameters,
     'optimiser KiB': Math.round(m.optimizer / 1024),
     'cache bytes/token': Math.round(m.cache),
@@ -84,7 +85,7 @@ export async function savings(
     })
     .join('\n');
   const figures = compared.map(({ m, base, place, ratio }) => ({
-    name: `${m.name} T=${LENGTH} B=${BATCH}`,
+    name: `${m.name} T=${length} B=${BATCH}`,
     metric: `peak bytes with optimiser over ${base.name}'s, ${place}`,
     value: ratio,
     unit: 'x',
@@ -98,12 +99,12 @@ const places: { place: string; of: (m: Measured) => number }[] = [
 ];
 
 /** Peak bytes of the second training step of a GPT with such layers. */
-async function trained({ config }: Entry, side: RuntimeOptions): Promise<number> {
+async function trained({ config }: Entry, side: RuntimeOptions, length: number): Promise<number> {
   const runtime = new Runtime(side);
   const before = useRuntime(runtime);
   try {
     manualSeed(1);
-    const sizes = { vocab: VOCAB, layers: LAYERS, dim: DIM, heads: HEADS, length: LENGTH };
+    const sizes = { vocab: VOCAB, layers: LAYERS, dim: DIM, heads: HEADS, length };
     const model = new GPT({ ...sizes, positions: 'rope', attention: config });
     const optimizer = new AdamW(model.parameters());
     for (let step = 0; step < 2; step++) {
@@ -111,8 +112,8 @@ async function trained({ config }: Entry, side: RuntimeOptions): Promise<number>
       runtime.trim();
       scope(() => {
         const ids = tensor(
-          Int32Array.from({ length: BATCH * LENGTH }, (_, i) => (5 * i) % 251),
-          [BATCH, LENGTH],
+          Int32Array.from({ length: BATCH * length }, (_, i) => (5 * i) % 251),
+          [BATCH, length],
         );
         model.loss(ids, ids).backward();
         optimizer.step();

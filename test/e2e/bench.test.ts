@@ -90,6 +90,59 @@ test('bench:cpu: our ops beside oneDNN, asked and got', () => {
   expect(cases.find((c) => c.name.startsWith('chain'))?.value).toBeGreaterThan(0);
 });
 
+test('bench:kinds: kinds beside flash in a table, CSV, JSON and chart, and what factorised weights save', () => {
+  const out = folder();
+  const { status, stdout, stderr } = bench('kinds', [
+    ...['--quick', '--lengths', '64', '--kinds', 'flash,linear', '--out', out],
+  ]);
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  expect(readdirSync(out).sort()).toEqual(['kinds.csv', 'kinds.json', 'kinds.md', 'kinds.png']);
+  const read = (name: string) => readFileSync(join(out, name));
+  expect(read('kinds.png').subarray(1, 4).toString()).toBe('PNG');
+  const [head, ...lines] = read('kinds.csv').toString().trim().split('\n');
+  expect(head).toMatch(/^kind,T,parameters,forward_ms,/);
+  expect(lines.map((line) => line.split(',').slice(0, 3))).toEqual([
+    ['flash', '64', `${4 * 512 * 513}`],
+    ['linear', '64', `${4 * 512 * 513}`],
+  ]);
+  const table = read('kinds.md').toString();
+  expect(table).toMatch(/^\| kind +\| +T \| parameters \|/);
+  expect(table).toMatch(/^\| linear +\| +64 \|/m);
+  // The factorised kinds beside both baselines, with their answers.
+  for (const name of ['mha', 'flash', 'tt r=16', 'tpa R=2'])
+    expect(table).toMatch(new RegExp(`^\\| ${name} +\\|`, 'm'));
+  expect(table.match(/at least 20 % less than (mha|flash): (yes|no)/g)).toHaveLength(8);
+  expect(stdout).toContain('at least 20 % less than flash');
+  const { cases } = JSON.parse(read('kinds.json').toString()) as Report;
+  const of = (name: string, metric: string) => cases.find((c) => c.name === name && c.metric === metric);
+  expect(of('linear T=64', 'forward + backward')).toMatchObject({ unit: 'ms', peer: 'flash' });
+  for (const metric of ['forward', 'peak bytes', 'decode'])
+    expect(of('linear T=64', metric)!.value).toBeGreaterThan(0);
+  expect(of('flash T=64', 'cache')!.value).toBe(2 * 4 * 512); // keys and values of a token, in float32
+  expect(bench('kinds', ['--kinds', 'nonsense']).status).toBe(2);
+});
+
+test('bench:copy: a curve for each seed, in CSV, JSON and chart', () => {
+  const out = folder();
+  const { status, stdout, stderr } = bench('copy', [
+    ...['--steps', '4', '--seeds', '1,2', '--kinds', 'flash', '--out', out],
+  ]);
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/seed 1 +seed 2/);
+  expect(readdirSync(out).sort()).toEqual(['copy.csv', 'copy.json', 'copy.png']);
+  const [head, ...lines] = readFileSync(join(out, 'copy.csv'), 'utf8').trim().split('\n');
+  expect(head).toBe('kind,seed,step,loss,accuracy');
+  expect(lines.map((line) => line.split(',').slice(0, 3).join())).toEqual(['flash,1,4', 'flash,2,4']);
+  for (const line of lines) expect(Math.abs(Number(line.split(',')[3]) - Math.log(64))).toBeLessThan(0.5);
+  const { cases } = JSON.parse(readFileSync(join(out, 'copy.json'), 'utf8')) as Report;
+  expect(cases.find((c) => c.metric === 'accuracy, worst seed')).toMatchObject({
+    name: 'flash',
+    bound: { atLeast: 0.99 },
+  });
+});
+
 test('bench:memory: pools do not grow', () => {
   const json = join(folder(), 'memory.json');
   const { status } = bench('memory', ['--quick', '--blocks', '300', '--json', json]);
