@@ -10,7 +10,7 @@
 #define ATTN_ATTENTION_SCORE
 #include "lib/math.glsl"
 
-const int DOT = 0, BORN = 1, GRAM = 2, HYPERBOLIC = 3;  // = src/ops/attention.walk.ts
+const int DOT = 0, BORN = 1, GRAM = 2, HYPERBOLIC = 3;  // = src/ops/attention.score.ts
 const bool SIDED = SCORE >= GRAM;
 const uint PARTS = SCORE == GRAM ? 2u : 1u;  // vectors of a query, one after the other
 

@@ -1,4 +1,4 @@
-/** What attention and its gradient, of separate and of packed operands, share: checks, packing, cost, samples. */
+/** What attention and its gradient, of separate and of packed operands, share: checks, packing, cost. */
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { dtypeCode } from '../tensor/dtype.js';
 import { type Shape, type Spec, show, spec } from '../tensor/shape.js';

@@ -5,7 +5,7 @@
  * sides come with dq; for those of keys dkv has no binding left: they go through the scratch that it reads.
  */
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
-import { dtypeBytes, dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
+import { dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
 import { scores } from './attention.score.js';
 import {
   type AttentionWalk,
@@ -16,7 +16,7 @@ import {
   walkForward,
 } from './attention.walk.js';
 import type { GpuVariant, Problem } from './contract.js';
-import { MOST_TURNS, narrow, overBinding, overTurns } from './launch.js';
+import { MOST_TURNS, overBinding, overTurns, Scratch, widenedBytes } from './launch.js';
 
 type AttentionProblem = Problem<SomeAttentionAttrs>;
 
@@ -40,42 +40,11 @@ const isHalf = (problem: AttentionProblem) => perWord(problem.inputs[0]!.dtype) 
 /** Heads of an odd number of halves end within a word: their results go through fp32 scratch. */
 const ragged = (problem: AttentionProblem, w: AttentionWalk) => isHalf(problem) && w.D % 2 === 1;
 
-/** The operands of a problem and the scratch buffers that its plan adds. */
-class Operands {
-  readonly scratch: number[] = [];
-  readonly #narrowed = new Map<number, number>();
-
-  constructor(
-    readonly problem: AttentionProblem,
-    readonly w: AttentionWalk,
-  ) {}
-
-  /** A scratch buffer, as an operand. */
-  add(bytes: number): number {
-    this.scratch.push(bytes);
-    return this.problem.inputs.length + this.problem.outputs.length + this.scratch.length - 1;
-  }
-
-  /** Where kernels write an output of the call's dtype. */
-  target(operand: number): Bind {
-    if (!ragged(this.problem, this.w)) return { operand, write: true };
-    const bytes = Math.ceil(this.#output(operand).size / 4) * 16;
-    const known = this.#narrowed.get(operand) ?? this.add(Math.max(16, bytes));
-    this.#narrowed.set(operand, known);
-    return { operand: known, write: true };
-  }
-
-  #output(operand: number) {
-    return this.problem.outputs[operand - this.problem.inputs.length]!;
-  }
-
-  /** Launches that bring the targets to where they belong. */
-  narrow(caps: Caps): Dispatch[] {
-    return Array.from(this.#narrowed, ([operand, from]) =>
-      narrow(from, operand, this.#output(operand), caps),
-    ).filter(({ groups }) => groups > 0);
-  }
-}
+/** Where kernels write an output of the call's dtype. */
+const target = (problem: AttentionProblem, w: AttentionWalk, scratch: Scratch, operand: number): Bind => ({
+  operand: ragged(problem, w) ? scratch.widened(operand) : operand,
+  write: true,
+});
 
 /** A launch of a kernel over all of its rows; none where there are none. */
 function launch(
@@ -130,51 +99,51 @@ const read = (operand: number): Bind => ({ operand, write: false });
 
 function planForward(problem: AttentionProblem, caps: Caps, tierOf: TierOf): GpuPlan {
   const w = walkForward(problem);
-  const operands = new Operands(problem, w);
+  const scratch = new Scratch(problem);
   const tier = tierOf('forward', w, isHalf(problem), caps);
   const dispatches = launch(problem, w, 'forward', tier, [
     ...inputBinds(w),
-    operands.target(w.o.operand),
+    target(problem, w, scratch, w.o.operand),
     { operand: w.lse, write: true },
     { operand: w.entropy ?? w.lse, write: true },
     read((w.sides ?? w.q).operand),
   ]);
-  return planOf(dispatches, operands, caps);
+  return planOf(dispatches, scratch, caps);
 }
 
 /** q, k, v and the mask; in place of what there is not, something that there is. */
 const inputBinds = (w: AttentionWalk): Bind[] =>
   [w.q, w.k, w.v, w.mask ?? w.q].map(({ operand }) => read(operand));
 
-function planOf(dispatches: Dispatch[], operands: Operands, caps: Caps): GpuPlan {
+function planOf(dispatches: Dispatch[], scratch: Scratch, caps: Caps): GpuPlan {
   if (dispatches.length === 0) return { dispatches };
-  return { dispatches: [...dispatches, ...operands.narrow(caps)], scratch: operands.scratch };
+  return { dispatches: [...dispatches, ...scratch.narrow(caps)], scratch: scratch.bytes };
 }
 
 function planBackward(problem: AttentionProblem, caps: Caps, tierOf: TierOf): GpuPlan {
   const w = walkBackward(problem);
-  const operands = new Operands(problem, w);
-  const rows = operands.add(Math.max(8, statBytes(w)));
+  const scratch = new Scratch(problem);
+  const rows = scratch.add(statBytes(w));
   const inputs = [...inputBinds(w), read(w.dy.operand)];
   const half = isHalf(problem);
-  const target = ({ operand }: Rows) => operands.target(operand);
+  const to = ({ operand }: Rows) => target(problem, w, scratch, operand);
   const dispatches = [
     ...deltas(problem, w, rows, caps),
     ...launch(problem, w, 'dq', tierOf('dq', w, half, caps), [
       ...inputs,
       read(rows),
-      target(w.dq),
+      to(w.dq),
       w.dsides ? { operand: w.dsides.operand, write: true } : read(w.lse),
     ]),
     ...launch(problem, w, 'dkv', tierOf('dkv', w, half, caps), [
       ...inputs,
       { operand: rows, write: w.dsides !== undefined },
-      target(w.dk),
-      target(w.dv),
+      to(w.dk),
+      to(w.dv),
     ]),
     ...keySides(w, rows, caps),
   ];
-  return planOf(dispatches, operands, caps);
+  return planOf(dispatches, scratch, caps);
 }
 
 const queriesOf = (w: AttentionWalk) => w.B * w.Hq * w.Tq;
@@ -230,10 +199,7 @@ function keySides(w: BackwardWalk, rows: number, caps: Caps): Dispatch[] {
 function refusal(problem: AttentionProblem, w: AttentionWalk, caps: Caps): string | null {
   const over = overBinding([...problem.inputs, ...problem.outputs], caps);
   if (over) return over;
-  const scratch = [
-    statBytes(w),
-    ...(ragged(problem, w) ? problem.outputs.map((s) => s.size * dtypeBytes.float32) : []),
-  ];
+  const scratch = [statBytes(w), ...(ragged(problem, w) ? problem.outputs.map(widenedBytes) : [])];
   if (Math.max(...scratch) > caps.maxBindingBytes)
     return `its scratch is larger than a binding of ${caps.maxBindingBytes} bytes`;
   return null;

@@ -4,7 +4,7 @@ import { dtypeCode, perWord } from '../tensor/dtype.js';
 import type { Spec } from '../tensor/shape.js';
 import type { GpuVariant, Problem } from './contract.js';
 import { given, type HoloAttrs, type HoloWalk, sizesOf } from './holo-attention.walk.js';
-import { loneGroup, MOST_TURNS, narrow, overBinding } from './launch.js';
+import { loneGroup, MOST_TURNS, overBinding, Scratch, widenedBytes } from './launch.js';
 
 type HoloProblem = Problem<HoloAttrs>;
 
@@ -12,15 +12,15 @@ type HoloProblem = Problem<HoloAttrs>;
 const [TOTALS, CARRY, SCAN] = [0, 1, 2];
 
 function admits({ inputs, outputs }: HoloProblem, w: HoloWalk, caps: Caps): string | null {
-  // Results of halves are fp32 before they are narrowed.
-  const wide = [...inputs, ...outputs].map((s) => ({ ...s, bytes: Math.max(s.bytes, 4 * s.size) }));
-  const numbers = Math.max(...wide.map((s) => s.size));
-  if (numbers >= 2 ** 32) return 'elements are counted in 32 bits';
+  if (Math.max(...[...inputs, ...outputs].map((s) => s.size)) >= 2 ** 32)
+    return 'elements are counted in 32 bits';
+  if (Math.max(...outputs.map(widenedBytes)) > caps.maxBindingBytes)
+    return `in fp32 its results are larger than a binding of ${caps.maxBindingBytes} bytes`;
   if (w.chunks > MOST_TURNS && caps.type === 'cpu') return 'there are more chunks than software drivers run';
-  return overBinding(wide as Spec[], caps);
+  return overBinding([...inputs, ...outputs], caps);
 }
 
-/** A shader's stages over a problem; `operands` gives the binds of each. */
+/** A shader's stages over a problem; `binds` gives those of each. */
 function stages(
   shader: string,
   problem: HoloProblem,
@@ -51,23 +51,22 @@ function stages(
   });
 }
 
-/** Where fp32 results of an output go: itself, or scratch that is narrowed. */
-function wide(out: Spec, operand: number, scratch: number[], first: number) {
-  if (perWord(out.dtype) === 1) return { operand, narrowed: [] as ((caps: Caps) => Dispatch)[] };
-  scratch.push(Math.max(16, Math.ceil(out.size / 4) * 16));
-  const from = first + scratch.length - 1;
-  return { operand: from, narrowed: out.size > 0 ? [(caps: Caps) => narrow(from, operand, out, caps)] : [] };
-}
+/** Where the kernels, which write float32, put an output. */
+const target = (problem: HoloProblem, scratch: Scratch, output: number): number => {
+  const operand = problem.inputs.length + output;
+  return perWord(problem.outputs[output]!.dtype) === 1 ? operand : scratch.widened(operand);
+};
 
-const products = (w: HoloWalk) => Math.max(16, w.B * w.chunks * w.H * w.F * 4);
+const productBytes = (w: HoloWalk) => w.B * w.chunks * w.H * w.F * 4;
 
 const forwardWalk = ({ inputs: [qkv, ...some], attrs }: HoloProblem) => sizesOf(qkv!, attrs, some);
 
 function planForward(problem: HoloProblem, caps: Caps): GpuPlan {
   const w = forwardWalk(problem);
   const n = problem.inputs.length;
-  const scratch = [products(w)];
-  const o = wide(problem.outputs[0]!, n, scratch, n + 3);
+  const scratch = new Scratch(problem);
+  const products = scratch.add(productBytes(w));
+  const o = target(problem, scratch, 0);
   const or = (operand: number, there: boolean): Bind => ({ operand: there ? operand : 0 });
   const dispatches = stages('holo_attention', problem, w, caps, (stage) => [
     { operand: 0 },
@@ -75,11 +74,11 @@ function planForward(problem: HoloProblem, caps: Caps): GpuPlan {
     or(2, w.keep),
     or(3, w.state),
     { operand: n + 2, write: stage !== SCAN },
-    { operand: n + 3, write: stage === TOTALS },
-    { operand: o.operand, write: stage === SCAN },
+    { operand: products, write: stage === TOTALS },
+    { operand: o, write: stage === SCAN },
     { operand: n + 1, write: stage === CARRY },
   ]);
-  return { scratch, dispatches: [...dispatches, ...o.narrowed.map((make) => make(caps))] };
+  return { scratch: scratch.bytes, dispatches: [...dispatches, ...scratch.narrow(caps)] };
 }
 
 const backwardWalk = ({ inputs: [, qkv, , dstate, decay, keep], attrs }: HoloProblem) =>
@@ -89,9 +88,9 @@ function planBackward(problem: HoloProblem, caps: Caps): GpuPlan {
   const w = backwardWalk(problem);
   const [, , starts, dstate, decay, keep] = problem.inputs;
   const n = problem.inputs.length;
-  const first = n + 3;
-  const scratch = [products(w), Math.max(16, starts!.bytes)];
-  const dqkv = wide(problem.outputs[0]!, n, scratch, first);
+  const scratch = new Scratch(problem);
+  const [products, grads] = [scratch.add(productBytes(w)), scratch.add(starts!.bytes)];
+  const dqkv = target(problem, scratch, 0);
   const or = (operand: number, s: Spec | undefined): Bind => ({ operand: given(s) ? operand : 0 });
   const dispatches = stages('holo_attention_backward', problem, w, caps, (stage) => [
     { operand: 0 },
@@ -99,13 +98,13 @@ function planBackward(problem: HoloProblem, caps: Caps): GpuPlan {
     or(4, decay),
     or(5, keep),
     { operand: 2 },
-    { operand: first + 1, write: stage !== SCAN },
-    stage === SCAN ? { operand: dqkv.operand, write: true } : { operand: first, write: stage === TOTALS },
+    { operand: grads, write: stage !== SCAN },
+    stage === SCAN ? { operand: dqkv, write: true } : { operand: products, write: stage === TOTALS },
     stage === CARRY || !w.decay
       ? { operand: n + 2, write: stage === CARRY }
       : { operand: n + 1, write: stage === SCAN },
   ]);
-  return { scratch, dispatches: [...dispatches, ...dqkv.narrowed.map((make) => make(caps))] };
+  return { scratch: scratch.bytes, dispatches: [...dispatches, ...scratch.narrow(caps)] };
 }
 
 const chunked = (

@@ -2,6 +2,7 @@
 import type { Bind, Caps, Dispatch } from '../runtime/binding.js';
 import { dtypeBytes, dtypeCode, perWord } from '../tensor/dtype.js';
 import { type Spec, show } from '../tensor/shape.js';
+import type { Problem } from './contract.js';
 
 /** The operand that is the engine's fault words: shaders/lib/fault.glsl writes them, native/engine/prepared.h reads. */
 export const FAULT = 255;
@@ -81,6 +82,43 @@ export function narrow(
       { operand, write: true },
     ],
   };
+}
+
+/** Bytes of an output in float32, in the steps that `narrow` takes. */
+export const widenedBytes = (out: Pick<Spec, 'size'>): number => Math.ceil(out.size / 4) * 16;
+
+/**
+ * Buffers that a plan adds behind the operands of its problem. Some stand in the places of outputs, in float32, where
+ * invocations would share words of halves, or too few digits would be left for what reads them.
+ */
+export class Scratch {
+  readonly bytes: number[] = [];
+  readonly #widened = new Map<number, number>();
+
+  constructor(readonly problem: Pick<Problem, 'inputs' | 'outputs'>) {}
+
+  /** One buffer more, as an operand. */
+  add(bytes: number): number {
+    const { inputs, outputs } = this.problem;
+    return inputs.length + outputs.length + this.bytes.push(Math.max(16, bytes)) - 1;
+  }
+
+  /** What stands in the place of an output. */
+  widened(operand: number): number {
+    const known = this.#widened.get(operand) ?? this.add(widenedBytes(this.#output(operand)));
+    this.#widened.set(operand, known);
+    return known;
+  }
+
+  /** Launches that bring what stands in the places of outputs to where it belongs. */
+  narrow(caps: Caps): Dispatch[] {
+    const all = Array.from(this.#widened, ([to, from]) => narrow(from, to, this.#output(to), caps));
+    return all.filter(({ groups }) => groups > 0);
+  }
+
+  #output(operand: number): Spec {
+    return this.problem.outputs[operand - this.problem.inputs.length]!;
+  }
 }
 
 /** Names the first operand that one binding cannot hold. */

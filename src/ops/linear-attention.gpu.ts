@@ -5,9 +5,8 @@
  */
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
 import { dtypeCode, perWord } from '../tensor/dtype.js';
-import type { Spec } from '../tensor/shape.js';
 import type { GpuVariant } from './contract.js';
-import { loneGroup, narrow, overBinding, overTurns } from './launch.js';
+import { loneGroup, overBinding, overTurns, Scratch, widenedBytes } from './launch.js';
 import {
   type LinearAttentionAttrs,
   type LinearProblem,
@@ -55,8 +54,7 @@ const write = (operand: number): Bind => ({ operand, write: true });
 /** The launches of a problem, and the scratch buffers that they add. */
 class Plan {
   readonly #dispatches: Dispatch[] = [];
-  readonly #scratch: number[] = [];
-  readonly #narrowed: [from: number, to: number][] = [];
+  readonly #scratch: Scratch;
   readonly #dtype: number;
   readonly #bytes: ReturnType<typeof bytesOf>;
   /** q decayed since its chunk began, k decayed until it ends: float32. Without decays they are q and k. */
@@ -74,6 +72,7 @@ class Plan {
   ) {
     this.#dtype = dtypeCode[problem.inputs[w.q]!.dtype];
     this.#bytes = bytesOf(w);
+    this.#scratch = new Scratch(problem);
     this.q = this.factors = this.#products = w.q;
     this.k = w.k;
     this.#decayed = this.#dtype;
@@ -87,20 +86,13 @@ class Plan {
     this.launch('decay', w.B * chunksOf(w) * w.H * w.Dk, [w.decay, w.q, w.k].map(read), written);
   }
 
-  #add(what: keyof ReturnType<typeof bytesOf> | number): number {
-    this.#scratch.push(Math.max(16, typeof what === 'number' ? what : this.#bytes[what]));
-    return this.problem.inputs.length + this.problem.outputs.length + this.#scratch.length - 1;
-  }
+  #add = (what: keyof ReturnType<typeof bytesOf>): number => this.#scratch.add(this.#bytes[what]);
 
   /** A state that nobody asked for. */
   unread = (): number => this.#add('state');
 
   /** float32 in the place of an output, which `finish` narrows into it. */
-  widened(operand: number): number {
-    const from = this.#add(Math.ceil(this.#output(operand).size / 4) * 16);
-    this.#narrowed.push([from, operand]);
-    return from;
-  }
+  widened = (operand: number): number => this.#scratch.widened(operand);
 
   /** Specialisation constants: see shaders/lib/linear_attention.glsl. */
   launch(
@@ -179,17 +171,12 @@ class Plan {
   }
 
   finish(): GpuPlan {
-    const narrowed = this.#narrowed.map(([from, to]) => narrow(from, to, this.#output(to), this.caps));
-    const dispatches = [...this.#dispatches, ...narrowed].filter(({ groups }) => groups > 0);
-    return { dispatches, scratch: this.#scratch };
+    const dispatches = [...this.#dispatches, ...this.#scratch.narrow(this.caps)];
+    return { dispatches: dispatches.filter(({ groups }) => groups > 0), scratch: this.#scratch.bytes };
   }
 
   #tiles = (channels: number): number =>
     this.w.B * this.w.H * Math.ceil(this.w.T / ROWS) * Math.ceil(channels / COLUMNS);
-
-  #output(operand: number): Spec {
-    return this.problem.outputs[operand - this.problem.inputs.length]!;
-  }
 }
 
 /** What sets a launch apart. */
@@ -201,9 +188,12 @@ interface Own {
   last?: number;
 }
 
-/** Rows of an odd number of halves end within a word: they are written as float32 and narrowed. */
-const ragged = ({ inputs }: LinearProblem, w: Walk): boolean =>
-  perWord(inputs[w.q]!.dtype) === 2 && (w.Dk % 2 === 1 || w.Dv % 2 === 1);
+/**
+ * Whether results are written as float32 and narrowed: rows of an odd number of halves end within a word, and the
+ * gradient of decays is a difference of dq and dk, of which halves would leave too little.
+ */
+const wideResults = ({ inputs }: LinearProblem, w: Walk, back: boolean): boolean =>
+  perWord(inputs[w.q]!.dtype) === 2 && (w.Dk % 2 === 1 || w.Dv % 2 === 1 || (back && w.decay !== undefined));
 
 function planForward(problem: LinearProblem, caps: Caps): GpuPlan {
   const w = walk(problem, 0);
@@ -211,7 +201,7 @@ function planForward(problem: LinearProblem, caps: Caps): GpuPlan {
   const plan = new Plan(problem, w, caps);
   const out = problem.inputs.length;
   const states = plan.states(plan.k, w.v, w.state, out + 1);
-  const wide = ragged(problem, w);
+  const wide = wideResults(problem, w, false);
   plan.values(plan.q, w.v, plan.scores(), states, wide ? plan.widened(out) : out, wide);
   return plan.finish();
 }
@@ -221,8 +211,7 @@ function planBackward(problem: LinearProblem, caps: Caps): GpuPlan {
   if (w.B * w.H === 0) return { dispatches: [] };
   const plan = new Plan(problem, w, caps);
   const [dy, dfinal, out] = [0, 1, problem.inputs.length];
-  // The gradient of the decays is a difference of dq and dk: in halves too little of it would be left.
-  const wide = ragged(problem, w) || (w.decay !== undefined && perWord(problem.inputs[w.q]!.dtype) === 2);
+  const wide = wideResults(problem, w, true);
   const target = (operand: number) => (wide ? plan.widened(operand) : operand);
   const [dq, dk, dv] = [target(out), target(out + 1), target(out + 2)];
   const final = plan.unread();
@@ -240,11 +229,12 @@ function planBackward(problem: LinearProblem, caps: Caps): GpuPlan {
 }
 
 /** What keeps a problem from the device: operands and scratch that bindings hold, loops that drivers end. */
-function refusal(problem: LinearProblem, w: Walk, caps: Caps): string | null {
+function refusal(problem: LinearProblem, w: Walk, back: boolean, caps: Caps): string | null {
   const over = overBinding([...problem.inputs, ...problem.outputs], caps);
   if (over) return over;
-  if (Math.max(...Object.values(bytesOf(w))) > caps.maxBindingBytes)
-    return `its states take more than a binding of ${caps.maxBindingBytes} bytes`;
+  const wide = wideResults(problem, w, back) ? problem.outputs.map(widenedBytes) : [];
+  if (Math.max(...Object.values(bytesOf(w)), ...wide) > caps.maxBindingBytes)
+    return `its scratch takes more than a binding of ${caps.maxBindingBytes} bytes`;
   return overTurns(
     Math.max(chunksOf(w), (CHUNK + 1) * Math.ceil(Math.max(w.Dk, w.Dv) / 4) + 2 * CHUNK),
     caps,
@@ -256,7 +246,7 @@ const variant = (
   plan: (problem: LinearProblem, caps: Caps) => GpuPlan,
 ): GpuVariant<LinearAttentionAttrs> => ({
   name: 'chunks',
-  admits: (problem, caps) => refusal(problem, walk(problem, at), caps),
+  admits: (problem, caps) => refusal(problem, walk(problem, at), at > 0, caps),
   plan,
 });
 

@@ -4,9 +4,9 @@
  * same at every run.
  */
 import type { Bind, Caps, Dispatch, GpuPlan } from '../runtime/binding.js';
-import { dtypeBytes, dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
+import { dtypeCode, floatBits, perWord } from '../tensor/dtype.js';
 import type { GpuVariant, Problem } from './contract.js';
-import { loneGroup, narrow, overBinding, overTurns } from './launch.js';
+import { loneGroup, overBinding, overTurns, Scratch, widenedBytes } from './launch.js';
 import {
   type SimplicialAttrs,
   type SimplicialSizes,
@@ -29,28 +29,20 @@ const read = (operand: number): Bind => ({ operand, write: false });
 
 /** A plan in the making: its scratch, and where the outputs of the call's dtype are written. */
 class Plan {
-  readonly scratch: number[] = [];
+  readonly scratch: Scratch;
   readonly dispatches: Dispatch[] = [];
-  readonly #narrowed = new Map<number, number>();
 
   constructor(
     readonly problem: SimplicialProblem,
     readonly s: SimplicialSizes,
     readonly caps: Caps,
-  ) {}
-
-  add(bytes: number): number {
-    this.scratch.push(Math.max(16, bytes));
-    return this.problem.inputs.length + this.problem.outputs.length + this.scratch.length - 1;
+  ) {
+    this.scratch = new Scratch(problem);
   }
 
   target(output: number): Bind {
     const operand = this.problem.inputs.length + output;
-    if (!ragged(this.problem, this.s)) return { operand, write: true };
-    const known =
-      this.#narrowed.get(output) ?? this.add(Math.ceil(this.problem.outputs[output]!.size / 4) * 16);
-    this.#narrowed.set(output, known);
-    return { operand: known, write: true };
+    return { operand: ragged(this.problem, this.s) ? this.scratch.widened(operand) : operand, write: true };
   }
 
   /**
@@ -97,12 +89,9 @@ class Plan {
   }
 
   done(): GpuPlan {
-    const { dispatches, scratch } = this;
+    const { dispatches, scratch, caps } = this;
     if (dispatches.length === 0) return { dispatches };
-    const narrowing = Array.from(this.#narrowed, ([output, from]) =>
-      narrow(from, this.problem.inputs.length + output, this.problem.outputs[output]!, this.caps),
-    ).filter(({ groups }) => groups > 0);
-    return { dispatches: [...dispatches, ...narrowing], scratch };
+    return { dispatches: [...dispatches, ...scratch.narrow(caps)], scratch: scratch.bytes };
   }
 }
 
@@ -128,7 +117,7 @@ function planBackward(problem: SimplicialProblem, caps: Caps): GpuPlan {
   const masked = problem.inputs[8]?.size ?? 0;
   const [dy, q, k, v, k2, v2, o, lse, mask] = [0, 1, 2, 3, 4, 5, 6, 7, masked > 0 ? 8 : 7];
   const maskAt = 2 * queries;
-  const rows = plan.add(4 * (maskAt + masked));
+  const rows = plan.scratch.add(4 * (maskAt + masked));
   if (queries > 0) {
     const size = loneGroup(caps);
     plan.dispatches.push({
@@ -161,7 +150,7 @@ function refusal(
   if (over) return over;
   const scratch = [
     s.B * (s.Hq * s.Tq * 8 + s.Tk * 4),
-    ...(ragged(problem, s) ? problem.outputs.map((x) => x.size * dtypeBytes.float32) : []),
+    ...(ragged(problem, s) ? problem.outputs.map(widenedBytes) : []),
   ];
   if (Math.max(...scratch) > caps.maxBindingBytes)
     return `its scratch is larger than a binding of ${caps.maxBindingBytes} bytes`;
