@@ -2,11 +2,10 @@
 // team takes as it gets free. A task's result does not depend on who runs it, and the cut not on the team.
 #include "attention.h"
 
-#include <atomic>
 #include <cstdlib>
 #include <memory>
 
-#include "team.h"
+#include "tasks.h"
 
 namespace attn::cpu {
 
@@ -57,18 +56,13 @@ struct Cut {
 
 void run_tasks(const AttentionCall& call, const AttentionLoops& loops, const Cut& cut, size_t floats) {
   const AttentionProblem& p = *call.p;
-  const int64_t tasks = p.B * p.Hkv * cut.parts;
-  std::atomic<int64_t> next{0};
-  // A range for each thread, of which it takes no notice: tasks differ in length.
-  const int64_t threads = std::min<int64_t>(team_size(), tasks);
-  parallel_for(threads, 1, [&](int64_t, int64_t) {
-    float* const scratch = workspace(Workspace::task, floats);
-    for (int64_t n; (n = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      // The last parts first: of causal rows they are the longest.
-      const int64_t part = cut.parts - 1 - n % cut.parts, head = n / cut.parts;
-      loops.run(call, {head / p.Hkv, head % p.Hkv, part, cut.first(part), cut.first(part + 1)}, scratch);
-    }
-  });
+  take_tasks(
+      p.B * p.Hkv * cut.parts, [&] { return workspace(Workspace::task, floats); },
+      [&](int64_t n, float* scratch) {
+        // The last parts first: of causal rows they are the longest.
+        const int64_t part = cut.parts - 1 - n % cut.parts, head = n / cut.parts;
+        loops.run(call, {head / p.Hkv, head % p.Hkv, part, cut.first(part), cut.first(part + 1)}, scratch);
+      });
 }
 
 AttentionOperand at(const Operands& args, const AttentionRows& rows, DType dtype) {

@@ -299,12 +299,7 @@ struct Forward {
       hn::Store(inverse, d, x.l + lane);
     }
     for (int64_t r = 0; r < tile.rows; r++) {
-      T* to = tile.template at<T>(call.o, r);
-      const VF inverse = hn::Set(d, x.l[r]);
-      const float* from = x.o + r * width;
-      int64_t c = 0;
-      for (; c + N <= D; c += N) store(hn::Mul(hn::Load(d, from + c), inverse), to + c);
-      if (c < D) store_n(hn::Mul(hn::Load(d, from + c), inverse), to + c, static_cast<size_t>(D - c));
+      narrow_row(x.o + r * width, x.l[r], tile.template at<T>(call.o, r), D);
       call.lse[tile.stat(r)] = x.m[r];
       if constexpr (kEntropy) call.entropy[tile.stat(r)] = x.e[r];
     }

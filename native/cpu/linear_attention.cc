@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "attention.h"
 #include "scratch.h"
 #include "team.h"
 
@@ -26,13 +25,6 @@ namespace {
 // Tokens that repay a part of their own, and flops that repay a thread.
 constexpr int64_t kPart = 256;
 constexpr int64_t kFlops = 1 << 20;
-
-// On a line of the caches: half the loads of whole vectors would cross two otherwise.
-template <class Tag>
-float* aligned_scratch(size_t floats) {
-  const auto at = reinterpret_cast<uintptr_t>(scratch<Tag, float>(floats + 16));
-  return reinterpret_cast<float*>((at + 63) / 64 * 64);
-}
 
 // How the heads are cut, and the states where the parts begin.
 class Parts {
@@ -77,25 +69,30 @@ struct Carried {
   float* decay(int64_t task) const { return decays + task * Dk; }
 };
 
+struct ForwardStates;
+struct BackwardStates;
+struct CarriedState;
+struct TaskScratch;
+
 // From what each part of a head adds to what it begins with: carry = decays carry + part.
 void carry(const Carried& parts, const float* decays, const float* start, int64_t first, int64_t count,
            bool backward) {
-  std::vector<float> now(static_cast<size_t>(parts.size), 0.0f);
-  if (start) std::copy_n(start, parts.size, now.begin());
+  float* const now = scratch<CarriedState, float>(static_cast<size_t>(parts.size));
+  if (start)
+    std::copy_n(start, parts.size, now);
+  else
+    std::fill_n(now, parts.size, 0.0f);
   for (int64_t n = 0; n < count; n++) {
     const int64_t task = first + (backward ? count - 1 - n : n);
     float* const state = parts.states + task * parts.size;
-    for (int64_t at = 0; at < parts.size; at++) {
-      const float added = state[at];
-      state[at] = now[static_cast<size_t>(at)];
-      now[static_cast<size_t>(at)] = decays[task * parts.Dk + at / parts.Dv] * state[at] + added;
-    }
+    for (int64_t i = 0; i < parts.Dk; i++)
+      for (int64_t at = i * parts.Dv; at < (i + 1) * parts.Dv; at++) {
+        const float added = state[at];
+        state[at] = now[at];
+        now[at] = decays[task * parts.Dk + i] * state[at] + added;
+      }
   }
 }
-
-struct ForwardStates;
-struct BackwardStates;
-struct TaskScratch;
 
 LinearState head_state(const float* states, const LinearProblem& p, int64_t head) {
   return {states ? const_cast<float*>(states) + head * p.Dk * p.Dv : nullptr, p.Dv};

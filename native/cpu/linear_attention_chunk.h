@@ -37,15 +37,7 @@ struct HeadRows {
     }
   }
   void save(int64_t t, int64_t rows, const float* from) const {
-    const F32 d;
-    const int64_t N = lanes();
-    for (int64_t r = 0; r < rows; r++) {
-      T* const to = row(t + r);
-      const float* const x = from + r * padded_head(D);
-      int64_t c = 0;
-      for (; c + N <= D; c += N) store(hn::LoadU(d, x + c), to + c);
-      if (c < D) store_n(hn::LoadU(d, x + c), to + c, static_cast<size_t>(D - c));
-    }
+    for (int64_t r = 0; r < rows; r++) narrow_row(from + r * padded_head(D), 1, row(t + r), D);
   }
 };
 

@@ -81,15 +81,15 @@ HWY_INLINE VF verf(VF x) {
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
-// |x| < 1: its series, since the difference of exponentials would lose what they have in common. As in
-// shaders/lib/math.glsl.
+// |x| < 1: its series, since the difference of exponentials would lose what they have in common; beyond with
+// e^(|x| - 1), which leaves float32 after sinh x does, as the difference is exact.
 HWY_INLINE VF vsinh(VF x) {
   constexpr float kSeries[] = {1.f, 1.f / 6, 1.f / 120, 1.f / 5040, 1.f / 362880};
-  const VF a = hn::Abs(x), half = vset(0.5f);
+  const VF a = hn::Abs(x), one = vset(1.f);
   const VF small = hn::Mul(x, polynomial(hn::Mul(x, x), kSeries));
-  const VF e = vexp(a);
-  const VF large = hn::CopySign(hn::Sub(hn::Mul(half, e), hn::Div(half, e)), x);
-  return hn::IfThenElse(hn::Lt(a, vset(1.f)), small, hn::IfThenElse(hn::IsNaN(x), x, large));
+  const VF e = vexp(hn::Sub(a, one));
+  const VF large = hn::Sub(hn::Mul(vset(1.3591409142f), e), hn::Div(vset(0.1839397206f), e));  // e/2, 1/2e
+  return hn::IfThenElse(hn::Lt(a, one), small, hn::IfThenElse(hn::IsNaN(x), x, hn::CopySign(large, x)));
 }
 
 // ln(a + r), r = sqrt(1 + a^2); where r is near 1, 2 atanh(a / (1 + r)) by a series that loses nothing near

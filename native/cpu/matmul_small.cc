@@ -1,11 +1,12 @@
 // Small matmuls: rows x vectors of the output in registers, b read row by row, one thread.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/matmul_small.cc"
+#include "targets.h"
+//
 #include <hwy/foreach_target.h>
 //
-#include <hwy/highway.h>
-
-#include "cpu/matmul.h"
+#include "masked.h"
+#include "matmul.h"
 
 #ifndef ATTN_MATMUL_SMALL
 #define ATTN_MATMUL_SMALL
@@ -22,7 +23,6 @@ struct SmallProduct {
 
 HWY_BEFORE_NAMESPACE();
 namespace attn::cpu::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 
 // c[i .. i+Rows, j .. j+Vectors]: every step of k broadcasts Rows numbers of a against the vectors of b.
@@ -32,9 +32,9 @@ HWY_INLINE void Tile(const SmallProduct& p, int64_t i, int64_t j) {
   const D d;
   const int64_t lanes = hn::Lanes(d);
   const int64_t last = (Vectors - 1) * lanes;  // where the last vector begins
-  const auto mask = hn::FirstN(d, static_cast<size_t>(Ragged ? p.n - j - last : lanes));
+  const auto left = static_cast<size_t>(Ragged ? p.n - j - last : lanes);
   const auto load_last = [&](const float* from) {
-    return Ragged ? hn::MaskedLoad(mask, d, from + last) : hn::LoadU(d, from + last);
+    return Ragged ? load_first(from + last, left) : hn::LoadU(d, from + last);
   };
   hn::Vec<D> first_sum[Rows], last_sum[Rows];
   for (int r = 0; r < Rows; ++r) first_sum[r] = last_sum[r] = hn::Zero(d);
@@ -59,7 +59,7 @@ HWY_INLINE void Tile(const SmallProduct& p, int64_t i, int64_t j) {
     float* const c = p.c + (i + r) * p.n + j;
     if (Vectors == 2) hn::StoreU(finish(first_sum[r], bias_first), d, c);
     if (Ragged)
-      hn::BlendedStore(finish(last_sum[r], bias_last), mask, d, c + last);
+      hn::BlendedStore(finish(last_sum[r], bias_last), hn::FirstN(d, left), d, c + last);
     else
       hn::StoreU(finish(last_sum[r], bias_last), d, c + last);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <vector>
 
@@ -19,6 +20,13 @@ T* scratch(size_t n) {
     throw Error("ATTN_OUT_OF_MEMORY", "no room for what a kernel keeps while it runs");
   }
   return held.data();
+}
+
+// Floats from the beginning of a cache line on, so that no whole vector crosses two.
+template <class Tag>
+float* aligned_scratch(size_t floats) {
+  const auto at = reinterpret_cast<uintptr_t>(scratch<Tag, float>(floats + 16));
+  return reinterpret_cast<float*>((at + 63) / 64 * 64);
 }
 
 }  // namespace attn::cpu

@@ -3,10 +3,8 @@
 // result does not depend on who runs it, and the cut not on the team.
 #include "simplicial.h"
 
-#include <atomic>
-
 #include "scratch.h"
-#include "team.h"
+#include "tasks.h"
 
 namespace attn::cpu {
 
@@ -17,26 +15,19 @@ constexpr int64_t kTasks = 32;
 // Rows that repay the keys before them, which a task packs too.
 constexpr int64_t kRowsToTask = 64;
 
-template <class Tag>
-float* aligned(size_t floats) {
-  const auto at = reinterpret_cast<uintptr_t>(scratch<Tag, float>(floats + 16));
-  return reinterpret_cast<float*>((at + 63) / 64 * 64);
-}
+struct TaskScratch;
+struct Shares;
 
 void run_tasks(const SimplicialCall& call, const SimplicialLoops& loops, const SimplicialCut& cut,
                size_t floats) {
   const SimplicialProblem& p = *call.p;
-  const int64_t tasks = p.B * p.Hkv * cut.parts, threads = std::min<int64_t>(team_size(), tasks);
-  std::atomic<int64_t> next{0};
-  // A range for each thread, of which it takes no notice: tasks differ in length.
-  parallel_for(threads, 1, [&](int64_t, int64_t) {
-    struct Task;
-    float* const memory = aligned<Task>(floats);
-    for (int64_t n; (n = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      const int64_t part = n % cut.parts, head = n / cut.parts;
-      loops.run(call, cut, {head / p.Hkv, head % p.Hkv, part, cut.first(part), cut.first(part + 1)}, memory);
-    }
-  });
+  take_tasks(
+      p.B * p.Hkv * cut.parts, [&] { return aligned_scratch<TaskScratch>(floats); },
+      [&](int64_t n, float* memory) {
+        const int64_t part = n % cut.parts, head = n / cut.parts;
+        const SimplicialTask task{head / p.Hkv, head % p.Hkv, part, cut.first(part), cut.first(part + 1)};
+        loops.run(call, cut, task, memory);
+      });
 }
 
 size_t scratch_of(const SimplicialProblem& p, const SimplicialLoops& loops, const SimplicialCut& cut) {
@@ -81,9 +72,8 @@ Kernel make_backward(Attrs& attrs) {
     if (p.masked) call.mask = static_cast<const uint8_t*>(args.in[8]);
     call.dq = args.out[0], call.dk = args.out[1], call.dv = args.out[2];
     call.dk2 = args.out[3], call.dv2 = args.out[4];
-    struct Shares;
     if (cut.parts > 1)
-      call.shares = aligned<Shares>(static_cast<size_t>(p.B * p.Hkv * cut.parts * cut.share_floats));
+      call.shares = aligned_scratch<Shares>(static_cast<size_t>(p.B * p.Hkv * cut.parts * cut.share_floats));
     if (cut.parts > 0) run_tasks(call, loops, cut, floats);
     if (cut.parts != 1)
       parallel_for(keys, 64, [&](int64_t first, int64_t last) { join(call, cut, first, last); });

@@ -48,9 +48,9 @@ void write_key(const SimplicialCall& call, const SimplicialCut& cut, int64_t hea
   sum(true, &SimplicialShare::dk2, words, row);
   unpack_score_row(p, row, kLn2, static_cast<T*>(call.dk2) + to);
   sum(false, &SimplicialShare::dv, width, row);
-  narrow_row(row, p.D, 1, static_cast<T*>(call.dv) + to);
+  narrow_row(row, 1, static_cast<T*>(call.dv) + to, p.D);
   sum(true, &SimplicialShare::dv2, width, row);
-  narrow_row(row, p.D, 1, static_cast<T*>(call.dv2) + to);
+  narrow_row(row, 1, static_cast<T*>(call.dv2) + to, p.D);
 }
 
 template <class T>

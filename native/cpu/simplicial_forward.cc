@@ -199,7 +199,7 @@ struct SimplicialForward {
       const float inverse = none ? 0 : 1 / l, log_l = none ? 0 : std::log(l);
       call.lse[tile.stat(r)] = none ? -kInfinity : x.row_m[r] * kLn2 + log_l;
       if (call.entropy) call.entropy[tile.stat(r)] = none ? 0 : log_l - x.row_e[r] * inverse * kLn2;
-      narrow_row(x.o + r * p.value_width(), p.D, inverse, static_cast<T*>(call.o) + tile.at(r));
+      narrow_row(x.o + r * p.value_width(), inverse, static_cast<T*>(call.o) + tile.at(r), p.D);
     }
   }
 };

@@ -8,6 +8,7 @@
 #endif
 
 #include "attention_tile.h"
+#include "masked.h"
 #include "simplicial.h"
 
 ATTN_ATTENTION_BEGIN;
@@ -22,19 +23,10 @@ void pack_score_row(const SimplicialProblem& p, const T* from, float factor, flo
   widen_row(from, p.score_depth(), to, factor);
 }
 
-template <class T>
-HWY_INLINE void narrow_row(const float* from, int64_t D, float factor, T* to) {
-  const F32 d;
-  const int64_t N = lanes();
-  int64_t l = 0;
-  for (; l + N <= D; l += N) store(hn::Mul(hn::LoadU(d, from + l), hn::Set(d, factor)), to + l);
-  if (l < D) store_n(hn::Mul(hn::LoadU(d, from + l), hn::Set(d, factor)), to + l, static_cast<size_t>(D - l));
-}
-
 // The way back: gradients of channels that take no part in the score are 0.
 template <class T>
 void unpack_score_row(const SimplicialProblem& p, const float* from, float factor, T* to) {
-  narrow_row(from, p.score_depth(), factor, to);
+  narrow_row(from, factor, to, p.score_depth());
   for (int64_t l = p.score_depth(); l < p.D; l++) to[l] = from_f32<T>(0.0f);
 }
 
@@ -53,15 +45,15 @@ HWY_INLINE void combine(const SimplicialProblem& p, const float* a, const float*
   }
   const int64_t n = p.D / 3;
   for (int64_t m = 0; m < n; m += N) {
-    const auto some = hn::FirstN(d, static_cast<size_t>(std::min(N, n - m)));
+    const auto count = static_cast<size_t>(std::min(N, n - m));
     VF x[3], y[3];
     for (int64_t c = 0; c < 3; c++)
-      x[c] = hn::MaskedLoad(some, d, a + c * n + m), y[c] = hn::MaskedLoad(some, d, b + c * n + m);
+      x[c] = load_first(a + c * n + m, count), y[c] = load_first(b + c * n + m, count);
     for (int64_t c = 0; c < 3; c++) {
       const int64_t c1 = (c + 1) % 3, c2 = (c + 2) % 3;
       VF z = hn::NegMulAdd(y[c2], x[c1], hn::Mul(y[c1], x[c2]));
-      if (kAdd) z = hn::Add(z, hn::MaskedLoad(some, d, to + c * n + m));
-      hn::BlendedStore(z, some, d, to + c * n + m);
+      if (kAdd) z = hn::Add(z, load_first(to + c * n + m, count));
+      hn::BlendedStore(z, hn::FirstN(d, count), d, to + c * n + m);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include "cpu/convert.h"
 #include "cpu/matmul.h"
 #include "cpu/team.h"
+#include "kernels.h"
 
 using namespace attn;
 using namespace attn::cpu;
@@ -171,6 +172,15 @@ TEST_CASE("large matmuls, whose b is packed, agree as well") {
     CHECK(worst_error(c, DType::bf16, DType::f32) < 1e-4);
     CHECK(worst_error(c, DType::f16, DType::f32) < 1e-4);
   }
+}
+
+TEST_CASE("small matmuls agree on each instruction set, whatever their columns end with") {
+  test::on_each_target([] {
+    for (const int64_t n : {1, 2, 3, 5, 7, 9, 15, 17, 31, 33}) {
+      CAPTURE(n);
+      CHECK(worst_error({5, n, 6, false, false, true, Activation::relu}, DType::f32, DType::f32) < 1e-5);
+    }
+  });
 }
 
 TEST_CASE("empty matmuls write nothing") {

@@ -166,7 +166,7 @@ const table: readonly Unary[] = [
     name: 'sinh',
     doc: '(e^x - e^-x) / 2',
     f: Math.sinh,
-    far: [-88, 88],
+    far: [-89, 89],
     flops: 12,
     // cosh x = |sinh x| + e^-|x|, without a square that overflows.
     backward: (g, x, y, F) => F.mul!(g, F.add!(F.abs!(y), F.exp!(F.neg!(F.abs!(x))))),
