@@ -93,7 +93,7 @@ async function main(options: Options): Promise<number> {
   const saved = await savings(side, Math.min(1024, Math.max(...options.lengths)));
   figures.push(...saved.figures);
   console.log(`\n${textTable(saved.rows)}\n\n${saved.answer}`);
-  const deep = await stacks(side);
+  const deep = await stacks(side, Math.max(...options.lengths));
   figures.push(...deep);
   console.log(
     `\n${textTable(deep.map(({ name, metric, value, unit }) => ({ stack: name, metric, value, unit })))}`,

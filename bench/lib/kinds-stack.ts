@@ -23,23 +23,24 @@ const contenders: Entry[] = [
 ];
 
 /** Bytes added, and their ratio to flash's. */
-export async function stacks(side: RuntimeOptions): Promise<Figure[]> {
+export async function stacks(side: RuntimeOptions, longest: number): Promise<Figure[]> {
+  const length = Math.min(LENGTH, longest);
   const added: number[] = [];
-  for (const entry of contenders) added.push(await bytesAdded(entry, side));
+  for (const entry of contenders) added.push(await bytesAdded(entry, length, side));
   return contenders.flatMap(({ name }, i) => [
     {
-      name: `${name}, ${LAYERS} layers T=${LENGTH}`,
+      name: `${name}, ${LAYERS} layers T=${length}`,
       metric: 'bytes added',
       value: added[i]! / 2 ** 20,
       unit: 'MiB',
     },
     ...(i > 0
-      ? [{ name: `${name}, ${LAYERS} layers T=${LENGTH}`, metric: "bytes added over flash's", value: added[i]! / added[0]!, unit: 'x' }] // biome-ignore format: one figure a line
+      ? [{ name: `${name}, ${LAYERS} layers T=${length}`, metric: "bytes added over flash's", value: added[i]! / added[0]!, unit: 'x' }] // biome-ignore format: one figure a line
       : []),
   ]);
 }
 
-async function bytesAdded({ config }: Entry, side: RuntimeOptions): Promise<number> {
+async function bytesAdded({ config }: Entry, length: number, side: RuntimeOptions): Promise<number> {
   const runtime = new Runtime(side);
   const before = useRuntime(runtime);
   try {
@@ -47,8 +48,8 @@ async function bytesAdded({ config }: Entry, side: RuntimeOptions): Promise<numb
     const layers = Array.from({ length: LAYERS }, () =>
       createAttention({ ...config, dim: DIM, heads: HEADS }),
     );
-    const rope = new Rotary({ dim: layers[0]!.rotaryDim, length: LENGTH });
-    const shape = [1, LENGTH, DIM];
+    const rope = new Rotary({ dim: layers[0]!.rotaryDim, length });
+    const shape = [1, length, DIM];
     const x = normal({ shape, seed: 1 });
     const dy = fill({ shape, value: 1 });
     x.requiresGrad = true;
@@ -59,14 +60,16 @@ async function bytesAdded({ config }: Entry, side: RuntimeOptions): Promise<numb
         y.backward(dy);
       });
       x.grad = null;
+      for (const layer of layers) layer.zeroGrad();
     };
-    pass(); // parameters have their gradients from now on
+    pass(); // what is made once is there from now on
     await runtime.sync();
     runtime.trim();
     const live = bytesOf(runtime, 'live');
     pass();
     await runtime.sync();
-    return bytesOf(runtime, 'peak') - live;
+    const gradients = layers.reduce((bytes, layer) => bytes + 4 * layer.size, 0);
+    return bytesOf(runtime, 'peak') - live - gradients;
   } finally {
     useRuntime(before);
     runtime.dispose();
