@@ -150,6 +150,11 @@ export class GPT extends Module {
           op: 'GPT',
           hint: 'learned, sinusoidal or none',
         });
+      if (rotaryDim % 2 !== 0)
+        throw new ArgumentError(`positions is 'rope' and '${kind.kind}' has heads of ${rotaryDim} channels`, {
+          op: 'GPT',
+          hint: 'pairs of channels are turned: headDim is even',
+        });
       this.rope = new Rotary({ dim: rotaryDim, theta, length });
     }
   }
