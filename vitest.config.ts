@@ -11,7 +11,15 @@ const cache = fileURLToPath(new URL('build/test-cache', import.meta.url));
 rmSync(cache, { recursive: true, force: true });
 
 /** Files that take minutes, longest first: begun last, one of them would run by itself at the end. */
-const long = ['conformance.vulkan', 'kinds', 'conformance', 'backward', 'e2e/bench', 'visibility'];
+const long = [
+  'conformance.vulkan-attention',
+  'conformance.vulkan',
+  'kinds',
+  'conformance',
+  'backward',
+  'e2e/bench',
+  'visibility',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

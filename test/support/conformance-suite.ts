@@ -1,10 +1,15 @@
 /** The tests of one side: every op, every sample, every dtype, every GPU variant, against the Float64 reference. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Op } from '../../src/ops/contract.js';
 import { ops } from '../../src/ops/registry.js';
-import { Runtime, type RuntimeOptions } from '../../src/runtime/runtime.js';
+import { Runtime, type RuntimeOptions, survey } from '../../src/runtime/runtime.js';
 import { conform } from './conformance.js';
 
-export function conformance(side: string, options: RuntimeOptions): void {
+export function conformance(
+  side: string,
+  options: RuntimeOptions,
+  which: (op: Op) => boolean = () => true,
+): void {
   describe(side, () => {
     let runtime: Runtime;
     beforeAll(() => {
@@ -12,7 +17,7 @@ export function conformance(side: string, options: RuntimeOptions): void {
     });
     afterAll(() => runtime.dispose());
 
-    it.each(ops.map((op) => ({ name: op.name, op })))(
+    it.each(ops.filter(which).map((op) => ({ name: op.name, op })))(
       '$name',
       async ({ op }) => {
         const outcomes = await conform(op, runtime, { heavy: true, allVariants: true });
@@ -34,3 +39,16 @@ export function conformance(side: string, options: RuntimeOptions): void {
     );
   });
 }
+
+/** The same on each Vulkan device, under the validation layer where there is one. */
+export function vulkanConformance(which: (op: Op) => boolean): void {
+  const found = survey();
+  const validate = found.layers.some((layer) => layer.includes('VK_LAYER_KHRONOS_validation'));
+  const devices = found.devices.filter((d) => !d.unusable);
+  for (const { index, name } of devices)
+    conformance(`vulkan:${index} ${name}`, { device: index, route: 'gpu', validate, cacheFolder: '' }, which);
+  if (devices.length === 0) describe('no Vulkan device', () => it.skip('has nothing to conform'));
+}
+
+/** Their pipelines take a driver longest to compile: a file, and so a process, of their own. */
+export const isAttention = ({ name }: Op): boolean => name.includes('attention');
