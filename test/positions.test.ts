@@ -108,7 +108,7 @@ describe('positions', () => {
     const model = { vocab: 11, layers: 1, dim: 15, heads: 3, length: 4, positions: 'rope' } as const;
     expectTyped(await failureOf(() => new GPT(model)), {
       code: 'ATTN_ARGUMENT',
-      says: /dim is 5[\s\S]*even/,
+      says: /'flash' has heads of 5 channels[\s\S]*even/,
     });
   });
 
