@@ -19,11 +19,8 @@ import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { scope } from '../src/tensor/scope.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
-import { noise, outputOf, sequence } from './support/layers.js';
+import { noise, outputOf, sequence, worst } from './support/layers.js';
 import { cpu, sides } from './support/sides.js';
-
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 
 /** How often each op ran in `fn`. */
 async function countsOf(runtime: Runtime, fn: () => unknown): Promise<Record<string, number>> {

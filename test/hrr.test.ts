@@ -6,7 +6,7 @@ import { gradcheck, manualSeed, mul, normal, sum } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
-import { noise, sequence } from './support/layers.js';
+import { noise, sequence, worst } from './support/layers.js';
 import { cpu } from './support/sides.js';
 
 let runtime: Runtime;
@@ -20,8 +20,6 @@ afterEach(() => {
 });
 
 const values = (t: Tensor) => t.dataSync() as Float32Array;
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Array.from(a).reduce((total, v, i) => total + v * b[i]!, 0);
 const cosine = (a: ArrayLike<number>, b: ArrayLike<number>) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));

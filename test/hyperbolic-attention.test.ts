@@ -9,12 +9,10 @@ import { decode } from '../src/tensor/dtype.js';
 import { scope } from '../src/tensor/scope.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { failureOf } from './support/errors.js';
-import { layerOf, outputOf, sequence } from './support/layers.js';
+import { layerOf, outputOf, sequence, worst } from './support/layers.js';
 import { sides } from './support/sides.js';
 
 const floats = (x: Tensor) => x.dataSync() as Float32Array;
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 const softplus = (x: Tensor) => F.neg(F.logSigmoid(F.neg(x)));
 
 /** A layer whose heads differ in sharpness and curvature. */

@@ -6,7 +6,7 @@ import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { decode } from '../src/tensor/dtype.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
-import { configsOf, layerOf, noise, outputOf, sequence, withParameters } from './support/layers.js';
+import { configsOf, layerOf, noise, outputOf, sequence, withParameters, worst } from './support/layers.js';
 import { cpu, sides } from './support/sides.js';
 
 const cases = attentionKinds.flatMap((kind) =>
@@ -17,9 +17,6 @@ const [B, T, C] = [2, 13, 16];
 /** What the layer sees positions by: a rotation where it has one. */
 const ropeOf = (layer: ReturnType<typeof layerOf>) =>
   layer.kind.supports.rope ? new Rotary({ dim: layer.rotaryDim }) : null;
-
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 
 const finite = (a: Iterable<number>) => [...a].every(Number.isFinite);
 

@@ -13,7 +13,7 @@ import { linearAttentionBackward } from '../src/ops/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
-import { layerOf, noise, outputOf, sequence } from './support/layers.js';
+import { layerOf, noise, outputOf, sequence, worst } from './support/layers.js';
 import { cpu } from './support/sides.js';
 
 let runtime: Runtime;
@@ -26,8 +26,6 @@ afterEach(() => {
   runtime.dispose();
 });
 
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 const floats = (x: Tensor) => x.dataSync() as Float32Array;
 
 describe('linear attention', () => {

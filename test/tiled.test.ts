@@ -8,15 +8,13 @@ import { attentionStats, manualSeed, noGrad, Rotary, sum } from '../src/index.js
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
-import { layerOf, noise, outputOf, sequence, withParameters } from './support/layers.js';
+import { layerOf, noise, outputOf, sequence, withParameters, worst } from './support/layers.js';
 import { sides } from './support/sides.js';
 
 const [B, T, C] = [2, 21, 16];
 const base = { dim: C, heads: 4, minTile: 1, maxTile: 64, tileSize: 4 };
 const make = (more: object = {}) =>
   layerOf(attentionKind('tiled'), { ...base, ...more }) as QuantumGeometricAttention;
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 
 describe.each(sides)('tiles on $side', ({ side, options }) => {
   let runtime: Runtime;

@@ -8,7 +8,7 @@ import { attentionKinds } from '../src/attention/registry.js';
 import { type Attention, autocast, cast, noGrad, Rotary, slice, sum } from '../src/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
-import { configsOf, layerOf, noise, outputOf, sequence } from './support/layers.js';
+import { configsOf, layerOf, noise, outputOf, sequence, worst } from './support/layers.js';
 import { sides } from './support/sides.js';
 
 const cases = attentionKinds.flatMap((kind) =>
@@ -18,8 +18,6 @@ const C = 16;
 
 const ropeOf = (layer: Attention) => (layer.kind.supports.rope ? new Rotary({ dim: layer.rotaryDim }) : null);
 const floats = (t: Tensor) => t.dataSync() as Float32Array;
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
 const size = (a: Float32Array) => a.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
 const bools = (values: Iterable<unknown>, shape: number[]) =>
   tensor(Uint8Array.from(values as Iterable<number>, Number), shape, { dtype: 'bool' });

@@ -3,7 +3,6 @@
  * al., EMNLP 2023): softmax(q kᵀ / √D) v with no T × T matrix.
  */
 import { z } from 'zod';
-import { Linear } from '../nn/linear.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
   Attention,
@@ -13,7 +12,7 @@ import {
   defineAttention,
 } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads, QKNorm } from './shared/heads.js';
+import { Heads, Out, QKNorm } from './shared/heads.js';
 import { attendPacked, type KeyCache, keyCache } from './shared/packed.js';
 
 const options = {
@@ -24,18 +23,14 @@ export class FlashAttention extends Attention<typeof options> {
   /** Queries, keys and values: [(heads + 2 kvHeads) headDim, dim]. */
   readonly qkv: Heads;
   readonly norm: QKNorm | null;
-  readonly out: Linear;
+  readonly out: Out;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(flashKind, config);
     const { dim, heads, kvHeads, headDim, bias, qkNorm } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }, inits);
     this.norm = qkNorm ? new QKNorm(headDim) : null;
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
   }
 
   protected attend(x: Tensor, context: Context): Tensor {
@@ -67,8 +62,7 @@ export const flashKind: AttentionKind<typeof options> = defineAttention({
   ],
   parameters: ({ dim, heads, kvHeads, headDim, bias, qkNorm }) =>
     Heads.parameters({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }) +
-    heads * headDim * dim +
-    (bias ? dim : 0) +
+    Out.parameters({ dim, heads, headDim, bias }) +
     (qkNorm ? 2 * headDim : 0),
   create: (config, inits) => new FlashAttention(config, inits),
 });

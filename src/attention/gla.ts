@@ -17,7 +17,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
 import { logDecay, memories } from './shared/decays.js';
-import { Heads } from './shared/heads.js';
+import { Heads, Out } from './shared/heads.js';
 import { emptyState, type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
@@ -36,19 +36,19 @@ export class GatedLinearAttention extends RecurrentAttention<typeof options> {
   /** Of the RMSNorm of each head's reading. */
   readonly norm: Parameter;
   readonly gate: Linear | null;
-  protected readonly out: Linear;
+  protected readonly out: Out;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(glaKind, config);
     const { dim, heads, headDim, bias, rank, gate } = this.config;
-    const { init, outInit = init, biasInit } = inits;
+    const { init, biasInit } = inits;
     const width = heads * headDim;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
     this.narrow = new Linear(dim, rank, { bias: false, init });
     this.decay = new Linear(rank, width, { init, biasInit: () => memories(heads, headDim) });
     this.norm = new Parameter(ones([headDim]));
     this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
-    this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
+    this.out = new Out(this.config, inits);
   }
 
   protected read(x: Tensor, reading: Reading, [before]: readonly Tensor[]): [Tensor, ...Tensor[]] {

@@ -24,7 +24,7 @@ import { type Tensor, tensor } from '../tensor/tensor.js';
 import { type AttentionCall, type AttentionInits, type AttentionKind, defineAttention } from './attention.js';
 import type { Config, ConfigInput } from './shared/config.js';
 import { logDecay, memories } from './shared/decays.js';
-import { Heads } from './shared/heads.js';
+import { Heads, Out } from './shared/heads.js';
 import { type Reading, RecurrentAttention, recurrentOptions } from './shared/recurrent.js';
 
 const options = {
@@ -61,7 +61,7 @@ export class HoloAttention extends RecurrentAttention<typeof options> {
   /** Of the RMSNorm of each head's reading. */
   readonly norm: Parameter;
   readonly gate: Linear | null;
-  readonly out: Linear;
+  readonly out: Out;
   /** Table of the angles that each frequency turns by: they come back after 4 F tokens. */
   readonly turns: Tensor | null;
   /** Rows of qkv in the order of the copies' queries and keys, and of the values; null where there is one copy. */
@@ -71,7 +71,7 @@ export class HoloAttention extends RecurrentAttention<typeof options> {
     super(holoKind, config);
     const { dim, heads, headDim, bias, decay, gate, redundancy, seed, phases } = this.config;
     checkHeads(headDim);
-    const { init, outInit = init, biasInit } = inits;
+    const { init, biasInit } = inits;
     const width = heads * headDim;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
     this.decay =
@@ -80,7 +80,7 @@ export class HoloAttention extends RecurrentAttention<typeof options> {
         : null;
     this.norm = new Parameter(ones([headDim]));
     this.gate = gate ? new Linear(dim, width, { bias, init, biasInit }) : null;
-    this.out = new Linear(width, dim, { bias, init: outInit, biasInit });
+    this.out = new Out(this.config, inits);
     this.turns = phases === 'spread' ? keep(spread(headDim / 2)) : null;
     this.order = redundancy > 1 ? keep(tensor(copies(heads, headDim, redundancy, seed))) : null;
   }

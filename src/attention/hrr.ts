@@ -8,7 +8,6 @@
  */
 import { z } from 'zod';
 import { conjugate, multiplicity, multiply, spectrum } from '../geometry/hrr.js';
-import { Linear } from '../nn/linear.js';
 import { cast, maximum, mul, rsqrt, softmax, sum, where } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
@@ -20,7 +19,7 @@ import {
   defineAttention,
 } from './attention.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads, wide } from './shared/heads.js';
+import { Heads, Out, wide } from './shared/heads.js';
 
 const options = {
   causal: z
@@ -36,7 +35,7 @@ const HIDDEN = -1e30;
 
 export class HrrformerAttention extends Attention<typeof options> {
   readonly qkv: Heads;
-  readonly out: Linear;
+  readonly out: Out;
   /** How often each frequency counts in an inner product, over headDim: [2 F]. */
   readonly #weights: Float32Array;
 
@@ -44,11 +43,7 @@ export class HrrformerAttention extends Attention<typeof options> {
     super(hrrKind, config);
     const { dim, heads, headDim, bias } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
     const F = Math.floor(headDim / 2) + 1;
     this.#weights = Float32Array.from({ length: 2 * F }, (_, i) => multiplicity(i % F, headDim) / headDim);
   }
@@ -89,7 +84,6 @@ export const hrrKind: AttentionKind<typeof options> = defineAttention({
   samples: [{ bias: false, headDim: 5 }],
   parameters: ({ dim, heads, headDim, bias }) =>
     Heads.parameters({ dim, parts: [heads, heads, heads], headDim, bias }) +
-    heads * headDim * dim +
-    (bias ? dim : 0),
+    Out.parameters({ dim, heads, headDim, bias }),
   create: (config, inits) => new HrrformerAttention(config, inits),
 });

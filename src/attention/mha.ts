@@ -2,7 +2,6 @@
  * Multi-head attention as it was published (Vaswani et al., "Attention is all you need", 2017), step by step, with its
  * T × T matrix of weights: the baseline that the others are measured against.
  */
-import { Linear } from '../nn/linear.js';
 import { matmul, mul, permute } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
@@ -14,24 +13,20 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads } from './shared/heads.js';
+import { Heads, Out } from './shared/heads.js';
 import { visibleSoftmax } from './shared/weights.js';
 
 const options = {};
 
 export class MultiHeadAttention extends Attention<typeof options> {
   readonly qkv: Heads;
-  readonly out: Linear;
+  readonly out: Out;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(mhaKind, config);
     const { dim, heads, headDim, bias } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
   }
 
   protected attend(x: Tensor, context: Context): Tensor {
@@ -67,7 +62,6 @@ export const mhaKind: AttentionKind<typeof options> = defineAttention({
   samples: [{ window: 3 }, { causal: false, window: 2 }],
   parameters: ({ dim, heads, headDim, bias }) =>
     Heads.parameters({ dim, parts: [heads, heads, heads], headDim, bias }) +
-    heads * headDim * dim +
-    (bias ? dim : 0),
+    Out.parameters({ dim, heads, headDim, bias }),
   create: (config, inits) => new MultiHeadAttention(config, inits),
 });

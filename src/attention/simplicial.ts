@@ -13,7 +13,6 @@
  */
 import { z } from 'zod';
 import { ones } from '../nn/init.js';
-import { Linear } from '../nn/linear.js';
 import { Module } from '../nn/module.js';
 import { Parameter } from '../nn/parameter.js';
 import { concat, rmsNorm, simplicialAttention, slice } from '../ops/index.js';
@@ -29,7 +28,7 @@ import {
 } from './attention.js';
 import { StateCache } from './shared/cache.js';
 import type { CommonConfig, ConfigInput } from './shared/config.js';
-import { Heads } from './shared/heads.js';
+import { Heads, Out } from './shared/heads.js';
 import { Rotary } from './shared/positions.js';
 
 const options = {
@@ -66,7 +65,7 @@ export class SimplicialAttention extends Attention<typeof options> {
   readonly v: Heads;
   readonly v2: Heads;
   readonly norm: PairNorm | null;
-  readonly out: Linear;
+  readonly out: Out;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(simplicialKind, config);
@@ -83,11 +82,7 @@ export class SimplicialAttention extends Attention<typeof options> {
     this.v = made(kvHeads);
     this.v2 = made(kvHeads);
     this.norm = qkNorm ? new PairNorm(headDim) : null;
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
   }
 
   /** Two of each chunk of three; the third is the axis. */
@@ -188,8 +183,7 @@ export const simplicialKind: AttentionKind<typeof options> = defineAttention({
   ],
   parameters: ({ dim, heads, kvHeads, headDim, bias, qkNorm }) =>
     Heads.parameters({ dim, parts: partsOf({ heads, kvHeads }), headDim, bias }) +
-    heads * headDim * dim +
-    (bias ? dim : 0) +
+    Out.parameters({ dim, heads, headDim, bias }) +
     (qkNorm ? 3 * headDim : 0),
   create: (config, inits) => new SimplicialAttention(config, inits),
 });

@@ -6,7 +6,6 @@
  */
 import { z } from 'zod';
 import { checkTensor } from '../nn/check.js';
-import { Linear } from '../nn/linear.js';
 import { concat, mean, mul, packedAttention, rmsNorm } from '../ops/index.js';
 import { observer } from '../ops/record.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
@@ -23,7 +22,7 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { ConfigInput } from './shared/config.js';
-import { Heads } from './shared/heads.js';
+import { Heads, Out } from './shared/heads.js';
 import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './shared/in-tiles.js';
 import type { AttentionMetrics, MetricsOptions } from './shared/metrics.js';
 import { type KeyCache, keyCache } from './shared/packed.js';
@@ -50,7 +49,7 @@ const DELAY = 4;
 export class QuantumGeometricAttention extends Attention<typeof options> {
   /** Queries, keys and values: [(heads + 2 kvHeads) headDim, dim]. */
   readonly qkv: Heads;
-  readonly out: Linear;
+  readonly out: Out;
   readonly #meter: TileMeter;
   #calls = 0;
   #tile: number;
@@ -71,11 +70,7 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
         hint: `it lies between minTile and maxTile: ${min} to ${max}`,
       });
     this.qkv = new Heads({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }, inits);
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
     this.#tile = tileSize;
     this.#meter = new TileMeter({ min, max });
   }
@@ -251,7 +246,6 @@ export const tiledKind: AttentionKind<typeof options> = defineAttention({
   ],
   parameters: ({ dim, heads, kvHeads, headDim, bias }) =>
     Heads.parameters({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }) +
-    heads * headDim * dim +
-    (bias ? dim : 0),
+    Out.parameters({ dim, heads, headDim, bias }),
   create: (config, inits) => new QuantumGeometricAttention(config, inits),
 });

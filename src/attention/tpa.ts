@@ -29,7 +29,7 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { Config, ConfigInput } from './shared/config.js';
-import { channelsOf, headsOf } from './shared/heads.js';
+import { channelsOf, headsOf, Out } from './shared/heads.js';
 import { visibleSoftmax } from './shared/weights.js';
 
 const DEFAULT_RANKS = [6, 2, 2] as const;
@@ -88,13 +88,13 @@ export class TensorProductAttention extends Attention<typeof options> {
   readonly a: Linear;
   /** The factors over channels, [Σ R headDim, dim]; dense queries first, where they are. */
   readonly b: Linear;
-  readonly out: Linear;
+  readonly out: Out;
   readonly ranks: Readonly<Ranks>;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(tpaKind, config);
     const { dim, heads, headDim, bias } = this.config;
-    const { init, outInit = init, biasInit = uniform(-1 / Math.sqrt(dim), 1 / Math.sqrt(dim)) } = inits;
+    const { init, biasInit = uniform(-1 / Math.sqrt(dim), 1 / Math.sqrt(dim)) } = inits;
     this.ranks = ranksOf(this.config);
     const { q, k, v } = this.ranks;
     const rows = rowsOf(this.ranks, heads);
@@ -114,7 +114,7 @@ export class TensorProductAttention extends Attention<typeof options> {
       init: stacked([q > 0 ? factor(q, headDim) : dense, factor(k, headDim), factor(v, headDim)]),
       parts: rows.map((r) => r * headDim),
     });
-    this.out = new Linear(heads * headDim, dim, { bias, init: outInit, biasInit });
+    this.out = new Out(this.config, inits);
   }
 
   protected attend(x: Tensor, context: Context): Tensor {
@@ -218,7 +218,7 @@ export const tpaKind: AttentionKind<typeof options> = defineAttention({
     const { q, k, v } = ranksOf(config);
     const [rows] = rowsOf({ q, k, v }, heads);
     const factors = (q + k + v) * heads + (rows + k + v) * headDim;
-    return factors * (dim + (bias ? 1 : 0)) + heads * headDim * dim + (bias ? dim : 0);
+    return factors * (dim + (bias ? 1 : 0)) + Out.parameters({ dim, heads, headDim, bias });
   },
   create: (config, inits) => new TensorProductAttention(config, inits),
 });

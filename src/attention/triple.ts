@@ -6,7 +6,6 @@
  */
 import { z } from 'zod';
 import { gramDeviation, gramFrame } from '../geometry/gram.js';
-import { Linear } from '../nn/linear.js';
 import { Parameter } from '../nn/parameter.js';
 import { concat, div, exp, fill, mul, rmsNorm, scoredAttention, square, sum } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
@@ -20,7 +19,7 @@ import {
 } from './attention.js';
 import { RowCache } from './shared/cache.js';
 import type { Config, ConfigInput } from './shared/config.js';
-import { Heads, headsOf, wide } from './shared/heads.js';
+import { Heads, headsOf, Out, wide } from './shared/heads.js';
 
 const options = {
   unitNorm: z
@@ -65,7 +64,7 @@ export class TripleProductAttention extends Attention<typeof options> {
   readonly logScale: Parameter | null;
   /** μ of each head. */
   readonly sign: Parameter | null;
-  readonly out: Linear;
+  readonly out: Out;
   readonly #unit: boolean;
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
@@ -78,11 +77,7 @@ export class TripleProductAttention extends Attention<typeof options> {
         ? new Parameter(fill({ shape: [heads], value: -Math.log(gramDeviation(headDim)) }))
         : null;
     this.sign = sign ? new Parameter(fill({ shape: [heads], value: 0 })) : null;
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
   }
 
   protected attend(x: Tensor, { batch, length, causal, mask, cache, rotate }: Context): Tensor {
@@ -159,8 +154,7 @@ export const tripleKind: AttentionKind<typeof options> = defineAttention({
     const { dim, heads, kvHeads, headDim, bias, scale, sign } = config;
     return (
       Heads.parameters({ dim, parts: [heads, heads, kvHeads, kvHeads], headDim, bias }) +
-      heads * headDim * dim +
-      (bias ? dim : 0) +
+      Out.parameters({ dim, heads, headDim, bias }) +
       (scale === 'learned' ? heads : 0) +
       (sign ? heads : 0)
     );

@@ -36,6 +36,10 @@ export function withParameters<T>(module: Module, values: readonly Tensor[], fn:
   }
 }
 
+/** The largest difference of two lists, element by element. */
+export const worst = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
+  Array.from(a).reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
+
 /** Values in ±1 without structure, the same at every call. */
 export const noise = (n: number, seed = 1): Float32Array =>
   Float32Array.from({ length: n }, (_, i) => {

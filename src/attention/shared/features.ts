@@ -4,12 +4,11 @@
  *
  *   o_t = S_tᵀ φ(q_t) / (z_t · φ(q_t) + eps),   S_t = Σ φ(k_s) v_sᵀ,   z_t = Σ φ(k_s)   over s <= t, or over all s
  */
-import { Linear } from '../../nn/linear.js';
 import { add, div, einsum, fill, linearAttention, mul, slice, sum, where } from '../../ops/index.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { AttentionInits, AttentionKind, Context } from '../attention.js';
 import type { ConfigInput, Options } from './config.js';
-import { Heads, headsOf } from './heads.js';
+import { Heads, headsOf, Out } from './heads.js';
 import { type Reading, RecurrentAttention, type recurrentOptions } from './recurrent.js';
 
 /** φ of queries and keys, [batch, length, 2 heads, features], and the same turned by places: of S alone. */
@@ -25,7 +24,7 @@ export abstract class FeatureAttention<
   O extends Options & typeof recurrentOptions,
 > extends RecurrentAttention<O> {
   readonly qkv: Heads;
-  protected readonly out: Linear;
+  protected readonly out: Out;
   /** Of the denominator. */
   protected abstract readonly eps: number;
 
@@ -33,11 +32,7 @@ export abstract class FeatureAttention<
     super(kind, config);
     const { dim, heads, headDim, bias } = this.config;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
-    this.out = new Linear(heads * headDim, dim, {
-      bias,
-      init: inits.outInit ?? inits.init,
-      biasInit: inits.biasInit,
-    });
+    this.out = new Out(this.config, inits);
   }
 
   /** @param qk queries and keys, [batch, length, 2 heads, headDim] */
@@ -81,6 +76,6 @@ export abstract class FeatureAttention<
     bias: boolean;
   }) {
     const parts = [heads, heads, heads];
-    return Heads.parameters({ dim, parts, headDim, bias }) + heads * headDim * dim + (bias ? dim : 0);
+    return Heads.parameters({ dim, parts, headDim, bias }) + Out.parameters({ dim, heads, headDim, bias });
   }
 }

@@ -6,6 +6,7 @@ import { Parameter } from '../../nn/parameter.js';
 import { cast, concat, rmsNorm, slice } from '../../ops/index.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { AttentionInits } from '../attention.js';
+import type { CommonConfig } from './config.js';
 
 export interface HeadsOptions {
   dim: number;
@@ -55,6 +56,22 @@ export const channelsOf = (x: Tensor, from: number, to: number): Tensor =>
 
 /** In float32: what halves would spoil. */
 export const wide = (x: Tensor): Tensor => (x.dtype === 'float32' ? x : cast(x, { dtype: 'float32' }));
+
+/** The projection back: what the heads saw [B, T, heads headDim] → [B, T, dim]. */
+export class Out extends Linear {
+  constructor(
+    { dim, heads, headDim, bias }: OutOptions,
+    { init, outInit = init, biasInit }: AttentionInits = {},
+  ) {
+    super(heads * headDim, dim, { bias, init: outInit, biasInit });
+  }
+
+  static parameters({ dim, heads, headDim, bias }: OutOptions): number {
+    return heads * headDim * dim + (bias ? dim : 0);
+  }
+}
+
+type OutOptions = Pick<CommonConfig, 'dim' | 'heads' | 'headDim' | 'bias'>;
 
 /** RMSNorm of each query and key before the rotation (Henry et al., 2020): logits stay within √D · gains. */
 export class QKNorm extends Module {
