@@ -6,8 +6,8 @@
 import { join } from 'node:path';
 import { median } from 'simple-statistics';
 import { attentionKind, attentionKinds } from '../src/attention/registry.js';
+import { type Cell, writeCsv } from '../src/io/csv.js';
 import { writeChart } from '../src/report/chart.js';
-import { type Cell, writeCsv } from '../src/report/csv.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { textTable } from '../src/report/table.js';
 import { packageRoot } from '../src/runtime/load.js';

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { writeAtomic } from '../src/report/files.js';
+import { writeAtomic } from '../src/io/files.js';
 import { textTable } from '../src/report/table.js';
 import { packageRoot } from '../src/runtime/load.js';
 import { type Counts, count } from './lib/counts.js';

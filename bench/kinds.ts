@@ -6,9 +6,9 @@
  */
 import { join } from 'node:path';
 import { median } from 'simple-statistics';
+import { type Cell, writeCsv } from '../src/io/csv.js';
+import { writeAtomic } from '../src/io/files.js';
 import { writeChart } from '../src/report/chart.js';
-import { type Cell, writeCsv } from '../src/report/csv.js';
-import { writeAtomic } from '../src/report/files.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { type Column, fixed, markdownTable, textTable } from '../src/report/table.js';
 import { packageRoot } from '../src/runtime/load.js';

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeAtomic } from '../src/report/files.js';
+import { writeAtomic } from '../src/io/files.js';
 import type { Report } from '../src/report/json.js';
 import { markdownTable } from '../src/report/table.js';
 import { packageRoot } from '../src/runtime/load.js';

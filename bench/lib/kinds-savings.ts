@@ -5,7 +5,7 @@
 
 import { attentionKinds } from '../../src/attention/registry.js';
 import { AdamW, GPT } from '../../src/index.js';
-import type { Cell } from '../../src/report/csv.js';
+import type { Cell } from '../../src/io/csv.js';
 import type { Figure } from '../../src/report/json.js';
 import { Runtime, type RuntimeOptions, useRuntime } from '../../src/runtime/runtime.js';
 import { manualSeed } from '../../src/tensor/generator.js';

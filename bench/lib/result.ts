@@ -1,6 +1,6 @@
 /** One row of `bench:vulkan`: a case on the CPU and, where there is one, on a device. */
 
-import type { Cell } from '../../src/report/csv.js';
+import type { Cell } from '../../src/io/csv.js';
 import type { Figure } from '../../src/report/json.js';
 import type { Explanation } from '../../src/runtime/native.js';
 import type { Case } from './cases.js';

@@ -1,8 +1,8 @@
 /** The JSON form of every benchmark: the machine it ran on and its figures. */
 import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import { writeAtomic } from '../io/files.js';
 import { packageRoot } from '../runtime/load.js';
-import { writeAtomic } from './files.js';
 
 export interface Machine {
   /** Product line without the exact model: figures are for a kind of machine. */

@@ -1,6 +1,6 @@
 /** Rows of objects as text: aligned columns for a terminal, or a markdown table. Pure: no stream, no environment. */
 import { stripVTControlCharacters } from 'node:util';
-import type { Cell } from './csv.js';
+import type { Cell } from '../io/csv.js';
 
 export interface Column {
   /** Property of the rows. */

@@ -69,6 +69,23 @@ export class StateDictError extends member('ATTN_STATE_DICT') {
   unexpected: readonly string[] = [];
   misshaped: readonly string[] = [];
 }
+/** A configuration that cannot be: where it says so, and the nearest thing that can be. */
+export class ConfigError extends member('ATTN_CONFIG') {
+  /** The key, 'train.lr'. */
+  path = '';
+  file: string | undefined;
+  /** From 1. */
+  line: number | undefined;
+  column: number | undefined;
+}
+/** Data that is not there, or is not what was expected: empty, too short, binary where text belongs. */
+export class DataError extends member('ATTN_DATA') {}
+/** A file that breaks its format: safetensors, npy, tokenizer.json and their like. */
+export class FormatError extends member('ATTN_FORMAT') {}
+/** A checkpoint that is truncated, corrupted, or of another model. */
+export class CheckpointError extends member('ATTN_CHECKPOINT') {}
+/** A folder that cannot be written, a disk that is full. */
+export class StorageError extends member('ATTN_STORAGE') {}
 /** A bug in attn-vk itself. */
 export class InternalError extends member('ATTN_INTERNAL') {}
 
@@ -83,6 +100,11 @@ const classes: Record<string, new (message: string, details?: Details) => AttnEr
   ATTN_OUT_OF_MEMORY: OutOfMemoryError,
   ATTN_GRAD: GradError,
   ATTN_STATE_DICT: StateDictError,
+  ATTN_CONFIG: ConfigError,
+  ATTN_DATA: DataError,
+  ATTN_FORMAT: FormatError,
+  ATTN_CHECKPOINT: CheckpointError,
+  ATTN_STORAGE: StorageError,
   ATTN_INTERNAL: InternalError,
 };
 

@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { toCsv, writeCsv } from '../../src/io/csv.js';
 import { toSvg, writeChart } from '../../src/report/chart.js';
-import { toCsv, writeCsv } from '../../src/report/csv.js';
 import { machine, productLine, writeReport } from '../../src/report/json.js';
 
 const folder = () => mkdtempSync(join(tmpdir(), 'attn-vk-report-'));
