@@ -1,6 +1,6 @@
 /** What a run is configured by: the schema of the YAML that `attn-vk train` reads. */
 import { z } from 'zod';
-import type { DataConfig } from '../data/data.js';
+import type { AnyDataConfig } from '../data/data.js';
 import type { GPTConfig } from '../model/gpt.js';
 import type { Route } from '../runtime/native.js';
 
@@ -104,4 +104,4 @@ export interface RunConfig {
   train: TrainConfig;
 }
 
-export type AnyDataConfig = DataConfig<Record<never, never>> & { [option: string]: unknown };
+export type { AnyDataConfig };
