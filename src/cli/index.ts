@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../runtime/load.js';
 import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
+import { configCommand } from './config.js';
 import { doctorCommand } from './doctor.js';
 import { exitStatus, FAILED } from './exit.js';
 import { say } from './output.js';
@@ -22,6 +23,7 @@ const program = new Command('attn-vk')
 doctorCommand(program, version);
 routeCommand(program);
 benchCommand(program);
+configCommand(program);
 completionCommand(program, sources);
 
 // Whoever read has enough: `attn-vk sample … | head`.
