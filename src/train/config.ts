@@ -1,7 +1,7 @@
 /** What a run is configured by: the schema of the YAML that `attn-vk train` reads. */
 import { z } from 'zod';
 import type { AnyDataConfig } from '../data/data.js';
-import type { GPTConfig } from '../model/gpt.js';
+import type { GPTConfig } from '../model/config.js';
 import type { Route } from '../runtime/native.js';
 
 const steps = (doc: string) => z.int().min(0).describe(doc);

@@ -1,0 +1,12 @@
+/** Files that others read and write. */
+export { type LayoutName, loadModel, type SaveOptions, saveModel } from './model-folder.js';
+export {
+  fromHost,
+  type HostTensor,
+  readSafetensors,
+  SafetensorsFile,
+  streamSafetensors,
+  type TensorSource,
+  toHost,
+  writeSafetensors,
+} from './safetensors.js';
