@@ -9,6 +9,7 @@ import { loadedFrom } from '../runtime/load.js';
 import { type CpuInfo, native, type Routing, type Survey } from '../runtime/native.js';
 import { cacheFolder } from '../runtime/options.js';
 import { Runtime } from '../runtime/runtime.js';
+import { size } from './output.js';
 
 export interface Diagnosis {
   version: string;
@@ -191,9 +192,3 @@ const section = (title: string, items: readonly string[]): string[] => [
   `${title}${items.length ? '' : ': none'}`,
   ...items.map((item) => `  ${item}`),
 ];
-
-function size(bytes: number): string {
-  const unit = Math.min(4, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
-  const value = bytes / 2 ** (10 * unit);
-  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
-}

@@ -1,33 +1,41 @@
 #!/usr/bin/env node
-/**
- * `attn-vk`: one file per command. Data goes to stdout, everything said to a person to stderr.
- * Exit status: 0 done, 1 failed, 2 wrong usage, 3 no Vulkan device where one was required.
- */
+/** `attn-vk`: one file per command; exit.ts has the statuses, output.ts what goes where. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { ArgumentError, AttnError, DTypeError } from '../runtime/errors.js';
 import { packageRoot } from '../runtime/load.js';
+import { benchCommand } from './bench.js';
+import { completionCommand } from './completion.js';
 import { doctorCommand } from './doctor.js';
+import { exitStatus, FAILED } from './exit.js';
+import { say } from './output.js';
 import { routeCommand } from './route.js';
+import { sources } from './sources.js';
 
 const { version, description } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
 
-const program = new Command('attn-vk').description(description).version(version).exitOverride();
+const program = new Command('attn-vk')
+  .description(description)
+  .version(version)
+  .exitOverride()
+  .enablePositionalOptions();
 doctorCommand(program, version);
 routeCommand(program);
+benchCommand(program);
+completionCommand(program, sources);
+
+// Whoever read has enough: `attn-vk sample … | head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
 
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = exitStatus(error);
-}
-
-function exitStatus(error: unknown): number {
-  // commander has already said what is wrong; help and --version end here too, with status 0.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  if (!(error instanceof AttnError)) throw error;
-  process.stderr.write(`attn-vk: ${error.message}\n`);
-  // What the user named does not exist or does not fit: usage, like an unknown option.
-  return error instanceof ArgumentError || error instanceof DTypeError ? 2 : 1;
+  const status = exitStatus(error);
+  process.exitCode = status ?? FAILED;
+  // A bug is worth its stack; commander has already said what is wrong.
+  if (status === null) say((error as Error)?.stack ?? String(error));
+  else if (!(error instanceof CommanderError)) say(`attn-vk: ${(error as Error).message}`);
 }

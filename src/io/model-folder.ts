@@ -5,7 +5,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { noGrad } from '../autograd/modes.js';
-import { GPT, type GPTConfig } from '../model/gpt.js';
+import type { GPTConfig } from '../model/config.js';
+import { GPT } from '../model/gpt.js';
 import { CheckpointError, FormatError } from '../runtime/errors.js';
 import { generator } from '../tensor/generator.js';
 import { tensor } from '../tensor/tensor.js';

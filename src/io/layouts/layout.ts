@@ -1,5 +1,6 @@
 /** A layout says how a model lies in a folder: what config.json holds and which names the tensors have. */
-import type { GPT, GPTConfig } from '../../model/gpt.js';
+import type { GPTConfig } from '../../model/config.js';
+import type { GPT } from '../../model/gpt.js';
 import type { JsonObject } from '../json.js';
 
 /** Where a tensor of a file comes from, and where it goes to: rows of one of our parameters, turned over or not. */

@@ -1,0 +1,34 @@
+/** A curve as text: steps to the right, values upwards. */
+import { plot } from 'asciichart';
+
+export interface Point {
+  step: number;
+  value: number;
+}
+
+/** Points are averaged into `width` columns; values that are not finite are left out. '' without two points. */
+export function curve(points: readonly Point[], { width = 60, height = 10 } = {}): string {
+  const finite = points.filter((p) => Number.isFinite(p.value));
+  if (finite.length < 2) return '';
+  const first = finite[0]!.step;
+  const span = finite.at(-1)!.step - first || 1;
+  const columns = Array.from({ length: width }, () => ({ sum: 0, n: 0 }));
+  for (const { step, value } of finite) {
+    const column = columns[Math.min(width - 1, Math.floor(((step - first) / span) * width))]!;
+    column.sum += value;
+    column.n++;
+  }
+  // A column without a point of its own shows the one before it.
+  const means: number[] = [];
+  for (const { sum, n } of columns) means.push(n > 0 ? sum / n : means.at(-1)!);
+  const level = Math.max(...means) === Math.min(...means);
+  const drawn = plot(means, { height: level ? 1 : height, format: (value) => label(value).padStart(8) });
+  const from = `step ${first}`;
+  const to = String(finite.at(-1)!.step);
+  return `${drawn}\n${' '.repeat(10)}${from}${to.padStart(Math.max(1, width - from.length))}`;
+}
+
+const label = (value: number): string =>
+  Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-2)
+    ? value.toExponential(1)
+    : value.toFixed(value < 100 ? 3 : 1);

@@ -1,0 +1,14 @@
+/** What shells complete arguments and values with, by the name that the help gives them: `<config>`. */
+import { benchmarks } from './bench.js';
+import type { Sources } from './complete.js';
+import { packagedConfigs } from './locate.js';
+
+export const sources: Sources = {
+  config: () => ({ candidates: packagedConfigs().map((value) => ({ value })), paths: 'files' }),
+  run: () => ({ paths: 'folders' }),
+  checkpoint: () => ({ paths: 'folders' }),
+  model: () => ({ paths: 'files' }),
+  folder: () => ({ paths: 'folders' }),
+  file: () => ({ paths: 'files' }),
+  benchmark: () => ({ candidates: benchmarks().map(({ name }) => ({ value: name })) }),
+};
