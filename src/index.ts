@@ -38,6 +38,7 @@ export * as holographic from './geometry/hrr.js';
 export * from './geometry/hyperbolic.js';
 export * as quantum from './geometry/quantum.js';
 export { type TtSvdOptions, ttFull, ttMatrix, ttMatrixSvd, ttSvd } from './geometry/tensor-train.js';
+export * from './io/index.js';
 export * from './model/index.js';
 export * from './nn/index.js';
 export { attentionStats } from './ops/attention.stats.js';

@@ -26,6 +26,9 @@ export type Options = Readonly<Record<string, z.ZodType>>;
 export type DataConfig<O extends Options> = z.output<z.ZodObject<typeof commonOptions>> &
   z.output<z.ZodObject<O>> & { name: string };
 
+/** A configuration of any kind, defaults filled in. */
+export type AnyDataConfig = DataConfig<Record<never, never>> & { [option: string]: unknown };
+
 /** Room for one row. */
 export interface Row {
   /** [length] */

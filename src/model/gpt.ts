@@ -1,9 +1,10 @@
 /** A decoder of pre-norm blocks (Radford et al., "Language models are unsupervised multitask learners", 2019). */
 import type { Attention, AttentionCall } from '../attention/attention.js';
-import { type AnyAttentionConfig, createAttention } from '../attention/registry.js';
+import { createAttention } from '../attention/registry.js';
 import { type AttentionCache, allOrNothing } from '../attention/shared/cache.js';
+import { parse } from '../attention/shared/config.js';
 import { Rotary } from '../attention/shared/positions.js';
-import { checkProbability, checkSizes, checkTensor } from '../nn/check.js';
+import { checkTensor } from '../nn/check.js';
 import { dropoutOf } from '../nn/dropout.js';
 import { Embedding, sinusoids } from '../nn/embedding.js';
 import { type Init, normal, residual, zeros } from '../nn/init.js';
@@ -15,40 +16,8 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { keep, scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { type GPTConfig, type GPTSettings, gptSchema } from './config.js';
 import { type GenerateOptions, generate } from './generate.js';
-
-export interface GPTConfig {
-  vocab: number;
-  layers: number;
-  dim: number;
-  /** Query heads. */
-  heads: number;
-  /** The kind of attention and its options: `{ kind: 'flash', kvHeads: 2 }`. Default flash. */
-  attention?: LayerAttention;
-  /** The longest sequence. */
-  length: number;
-  /** Default 'gelu', exact. */
-  mlp?: 'gelu' | 'gelu_tanh' | 'relu' | 'silu' | 'swiglu';
-  /** Channels inside the MLP. Default 4 dim; for 'swiglu' 8/3 dim, rounded up to a multiple of 64. */
-  hidden?: number;
-  /** Default 'layer'. */
-  norm?: 'layer' | 'rms';
-  /** Default 'learned'. */
-  positions?: 'learned' | 'sinusoidal' | 'rope' | 'none';
-  /** Of the rotation: base of the wave lengths. Default 10000. */
-  theta?: number;
-  /** The head's weights are the table of tokens. Default true. */
-  tied?: boolean;
-  /** After the embeddings, and of each branch. Default 0. */
-  dropout?: number;
-  /** Biases of products and layer norms. Default true. */
-  bias?: boolean;
-}
-
-/** What a model says of its attention layers; dim, heads, biases and dropout are its own. */
-export type LayerAttention = Omit<AnyAttentionConfig, 'dim' | 'heads' | 'bias' | 'dropout'> & {
-  kind: string;
-};
 
 export interface LossOptions extends Omit<ForwardOptions, 'cache'> {
   labelSmoothing?: number;
@@ -103,7 +72,7 @@ export class Block extends Module {
     this.norm1 = normOf(config);
     this.attention = createAttention({ ...attention, dim, heads, bias, dropout }, inits);
     this.norm2 = normOf(config);
-    this.mlp = new MLP(dim, { kind: mlp, hidden, dropout, bias, ...inits });
+    this.mlp = new MLP(dim, { kind: mlp === 'none' ? undefined : mlp, hidden, dropout, bias, ...inits });
   }
 
   forward(x: Tensor, call: Omit<AttentionCall, 'residual'> = {}): Tensor {
@@ -119,7 +88,7 @@ const normOf = ({ norm = 'layer', dim, bias = true }: Pick<GPTConfig, 'dim' | 'n
   norm === 'rms' ? new RMSNorm(dim) : new LayerNorm(dim, { bias });
 
 export class GPT extends Module {
-  readonly config: Readonly<GPTConfig>;
+  readonly config: Readonly<GPTSettings>;
   readonly tokens: Embedding;
   readonly positions: Embedding | null;
   readonly blocks: Block[];
@@ -133,14 +102,14 @@ export class GPT extends Module {
 
   constructor(config: GPTConfig) {
     super();
-    check(config);
-    this.config = { ...config };
-    const { vocab, layers, dim, length, positions = 'learned', tied = true, theta = 10000 } = config;
+    const settings = parse('GPT', gptSchema as never, config) as unknown as GPTSettings;
+    this.config = settings;
+    const { vocab, layers, dim, length, positions, tied, theta } = settings;
     const init: Init = normal(0.02);
     this.tokens = new Embedding(vocab, dim, { init });
     this.positions = positions === 'learned' ? new Embedding(length, dim, { init }) : null;
-    this.blocks = Array.from({ length: layers }, () => new Block(config));
-    this.norm = normOf(config);
+    this.blocks = Array.from({ length: layers }, () => new Block(settings));
+    this.norm = normOf(settings);
     this.head = tied ? null : new Linear(dim, vocab, { bias: false, init, role: 'table' });
     if (positions === 'sinusoidal') this.#table = keep(sinusoids(length, dim));
     if (positions === 'rope') {
@@ -230,26 +199,4 @@ export class GPT extends Module {
     this.#table?.dispose();
     this.rope?.dispose();
   }
-}
-
-function check(config: GPTConfig): void {
-  const op = 'GPT';
-  const { vocab, layers, dim, heads, length, norm, positions, dropout = 0, attention = {} } = config;
-  checkSizes(op, { vocab, layers, dim, heads, length });
-  checkProbability(op, dropout);
-  if (typeof attention !== 'object' || attention === null)
-    throw new ArgumentError(`attention is ${String(attention)}`, {
-      op,
-      hint: "for example { kind: 'flash' }",
-    });
-  for (const option of ['dim', 'heads', 'bias', 'dropout'])
-    if (option in attention)
-      throw new ArgumentError(`attention has an option '${option}'`, { op, hint: 'it is that of the model' });
-  if (norm !== undefined && norm !== 'layer' && norm !== 'rms')
-    throw new ArgumentError(`unknown norm '${String(norm)}'`, { op, hint: "'layer' or 'rms'" });
-  if (positions !== undefined && !['learned', 'sinusoidal', 'rope', 'none'].includes(positions))
-    throw new ArgumentError(`unknown positions '${String(positions)}'`, {
-      op,
-      hint: 'learned, sinusoidal, rope or none',
-    });
 }

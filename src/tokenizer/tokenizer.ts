@@ -8,8 +8,11 @@ export interface Tokenizer {
   encode(text: string | Uint8Array): Int32Array;
   /** @throws ArgumentError for an id outside [0, vocab) */
   decode(ids: Iterable<number>): string;
-  /** For text that comes token by token: what each one completes, '' while a character is incomplete. */
-  stream(): (id: number) => string;
+  /**
+   * For text that comes token by token: what each one completes, '' while a character is incomplete. Called without an
+   * id it ends the text: what was left incomplete comes as U+FFFD.
+   */
+  stream(): (id?: number) => string;
   /** What is written as tokenizer.json, in the format of Hugging Face. */
   toJSON(): object;
 }

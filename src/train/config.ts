@@ -1,7 +1,7 @@
 /** What a run is configured by: the schema of the YAML that `attn-vk train` reads. */
 import { z } from 'zod';
-import type { DataConfig } from '../data/data.js';
-import type { GPTConfig } from '../model/gpt.js';
+import type { AnyDataConfig } from '../data/data.js';
+import type { GPTConfig } from '../model/config.js';
 import type { Route } from '../runtime/native.js';
 
 const steps = (doc: string) => z.int().min(0).describe(doc);
@@ -104,4 +104,4 @@ export interface RunConfig {
   train: TrainConfig;
 }
 
-export type AnyDataConfig = DataConfig<Record<never, never>> & { [option: string]: unknown };
+export type { AnyDataConfig };

@@ -25,18 +25,26 @@ export interface Outcome {
 export interface Walk {
   /** Walk samples marked heavy as well. */
   heavy: boolean;
-  /** Every GPU variant that admits a sample, not only the one that would be chosen. */
-  allVariants: boolean;
+  /**
+   * Which GPU variants that admit a sample: the one that would be chosen alone; all; or all, but each of the others in a
+   * half dtype once: they differ from the chosen one in how they tile, not in how they load and store.
+   */
+  variants: 'chosen' | 'all' | 'others once in halves';
 }
 
 /** All outcomes of one op on a runtime whose route is forced to 'cpu' or 'gpu'. */
 export async function conform(op: Op, runtime: Runtime, walk: Walk): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
+  const seen = new Set<string>();
   for (const sample of op.samples) {
     if (sample.heavy && !walk.heavy) continue;
     for (const dtype of sample.dtypes ?? op.dtypes) {
       const test = makeCase(op, sample, dtype);
-      for (const [variant, variantOp] of variantsOf(op, test.problem, runtime, walk)) {
+      for (const [i, [variant, variantOp]] of variantsOf(op, test.problem, runtime, walk).entries()) {
+        const inHalf = `${variant} ${dtype}`;
+        const half = dtype === 'float16' || dtype === 'bfloat16';
+        if (walk.variants === 'others once in halves' && half && i > 0 && seen.has(inHalf)) continue;
+        seen.add(inHalf);
         const base = { op: op.name, what: test.what, variant };
         if (typeof variantOp === 'string') {
           outcomes.push({ ...base, status: 'skipped', message: variantOp });
@@ -89,7 +97,7 @@ function variantsOf(op: Op, problem: Problem, runtime: Runtime, walk: Walk): [st
     else found.push([variant.name, narrowed(op, variant.name)]);
   }
   if (found.length === 0) return [['gpu', reason]];
-  return walk.allVariants ? found : found.slice(0, 1);
+  return walk.variants === 'chosen' ? found.slice(0, 1) : found;
 }
 
 const clones = new Map<string, Op>();

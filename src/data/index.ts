@@ -1,0 +1,2 @@
+/** Every data set: one line a set. */
+export * from './text.js';

@@ -1,0 +1,81 @@
+/** What a GPT is configured by: one schema for code, YAML and the config.json of a checkpoint. */
+import { z } from 'zod';
+import { type AnyAttentionConfig, attentionKinds } from '../attention/registry.js';
+
+const size = (doc: string) => z.int().min(1).describe(doc);
+
+/** What a model says of its attention layers; dim, heads, biases and dropout are its own. */
+export type LayerAttention = Omit<AnyAttentionConfig, 'dim' | 'heads' | 'bias' | 'dropout'> & {
+  kind: string;
+};
+
+/** One of the registry's kinds with its options. */
+const attentionSchema = z.discriminatedUnion(
+  'kind',
+  attentionKinds.map(({ kind, doc, schema }) =>
+    schema
+      .omit({ dim: true, heads: true, bias: true, dropout: true })
+      .extend({ kind: z.literal(kind) })
+      .describe(doc),
+  ) as unknown as [z.ZodObject<{ kind: z.ZodLiteral<string> }>],
+) as unknown as z.ZodType<LayerAttention, LayerAttention>;
+
+/** Everything but `vocab` and `length`, which data may give. */
+export const modelOptions = {
+  layers: size('blocks that follow each other'),
+  dim: size('channels of the residual stream'),
+  heads: size('query heads'),
+  attention: attentionSchema
+    .prefault({ kind: 'flash' })
+    .describe("the kind of attention and its options, as { kind: 'flash', kvHeads: 2 }"),
+  block: z
+    .enum(['sequential', 'parallel', 'axm', 'timesplus', 'plustimes', 'xplus', 'escape', 'noattn', 'bare'])
+    .default('sequential')
+    .describe('how attention a and MLP m change the residual stream: the formulas of blockKinds'),
+  attentionScale: z.number().default(1).describe('a factor of what attention gives'),
+  shared: z.boolean().default(false).describe('one block, with one norm, is applied `layers` times'),
+  mlp: z
+    .enum(['gelu', 'gelu_tanh', 'relu', 'silu', 'swiglu', 'none'])
+    .default('gelu')
+    .describe("activation of the MLP; 'gelu' is exact, 'swiglu' gated, 'none' leaves the MLP out"),
+  hidden: size(
+    'channels inside the MLP; default 4 dim, for swiglu 8/3 dim rounded up to a multiple of 64',
+  ).optional(),
+  norm: z
+    .enum(['layer', 'rms', 'plain', 'none'])
+    .default('layer')
+    .describe("'plain' is layer norm without gain and bias, 'none' leaves the stream as it is"),
+  normEps: z
+    .number()
+    .min(0)
+    .optional()
+    .describe('added to the variance or mean square; default 1e-5, for rms 1e-6'),
+  positions: z
+    .enum(['learned', 'sinusoidal', 'rope', 'none'])
+    .default('learned')
+    .describe("'none' takes the weights of a model trained with 'rope' and goes on without it"),
+  theta: z.number().positive().default(10000).describe('of the rotation: base of the wave lengths'),
+  tied: z.boolean().default(true).describe("the head's weights are the table of tokens"),
+  dropout: z.number().min(0).lt(1).default(0).describe('after the embeddings, and of each branch'),
+  bias: z.boolean().default(true).describe('products and layer norms have biases'),
+  init: z
+    .enum(['residual', 'plain'])
+    .default('residual')
+    .describe("of weights, N(0, 0.02²); 'residual': projections back are smaller by √(2 layers)"),
+  objective: z
+    .enum(['last', 'all', 'exit1', 'exit2', 'exit3', 'exit4', 'exit5', 'exit6'])
+    .default('last')
+    .describe('what training minimises: the loss of the last layer, of all, or an early exit’s'),
+};
+
+export const gptSchema = z.strictObject({
+  vocab: size('tokens that there are'),
+  length: size('the longest sequence'),
+  ...modelOptions,
+});
+
+/** What a user writes. */
+export type GPTConfig = z.input<typeof gptSchema>;
+
+/** What a model holds: every default filled in. */
+export type GPTSettings = z.output<typeof gptSchema>;
