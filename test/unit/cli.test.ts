@@ -111,7 +111,7 @@ describe('numbers', () => {
     expect([812, 52_480, 803_000, 1.4e8].map(count)).toEqual([
       '812',
       '52.5 thousand',
-      '0.80 million',
+      '803 thousand',
       '140 million',
     ]);
     expect([0.4, 45, 200, 7500, Number.NaN].map(duration)).toEqual([
