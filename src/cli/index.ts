@@ -9,6 +9,7 @@ import { completionCommand } from './completion.js';
 import { configCommand } from './config.js';
 import { doctorCommand } from './doctor.js';
 import { exitStatus, FAILED } from './exit.js';
+import { inspectCommand } from './inspect.js';
 import { say } from './output.js';
 import { routeCommand } from './route.js';
 import { sources } from './sources.js';
@@ -22,6 +23,7 @@ const program = new Command('attn-vk')
   .enablePositionalOptions();
 doctorCommand(program, version);
 routeCommand(program);
+inspectCommand(program);
 benchCommand(program);
 configCommand(program);
 completionCommand(program, sources);
