@@ -1,2 +1,7 @@
 /** Every data set: one line a set. */
+
+export * from './copy.js';
+export * from './markov.js';
+export * from './match3.js';
+export * from './needle.js';
 export * from './text.js';
