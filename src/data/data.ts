@@ -27,7 +27,10 @@ export type DataConfig<O extends Options> = z.output<z.ZodObject<typeof commonOp
   z.output<z.ZodObject<O>> & { name: string };
 
 /** A configuration of any kind, defaults filled in. */
-export type AnyDataConfig = DataConfig<Record<never, never>> & { [option: string]: unknown };
+export type AnyDataConfig = z.output<z.ZodObject<typeof commonOptions>> & {
+  name: string;
+  [option: string]: unknown;
+};
 
 /** Room for one row. */
 export interface Row {
