@@ -36,7 +36,7 @@ export type AnyDataConfig = z.output<z.ZodObject<typeof commonOptions>> & {
 export interface Row {
   /** [length] */
   ids: Int32Array;
-  /** [length]: what follows each id, or IGNORED. */
+  /** [length]: what is to be said at each place, the id that follows or the answer of a task; or IGNORED. */
   labels: Int32Array;
   /** [length]: of sets that know it, what made each id: the topic. */
   truth?: Uint8Array;
@@ -69,6 +69,8 @@ export interface DataKind<O extends Options = Options> {
   /** One line. */
   readonly doc: string;
   readonly source: string;
+  /** What the labels that count are: the ids that follow (default), or the answers of a task. */
+  readonly labels?: 'next' | 'answers';
   /** zod schemas of what it takes beside the common options, each with a description. */
   readonly options: O;
   /** Configurations that tests walk; they need no file that is not in the repository. */

@@ -1,8 +1,7 @@
 /** Every data set: one line a set. */
 export * from './code.js';
-export * from './enwik8.js';
-
 export * from './copy.js';
+export * from './enwik8.js';
 export * from './markov.js';
 export * from './match3.js';
 export * from './needle.js';
