@@ -23,22 +23,22 @@ describe.each(samples)('$name', ({ config }) => {
     set = await openData(config, { seed: SEED });
   });
 
-  it('has rows of ids in range, whose labels are the ids that follow or count for nothing', () => {
+  it('has rows of ids in range, whose labels are the ids that follow, or answers, or count for nothing', () => {
+    const follows = dataKind(config.name).labels !== 'answers';
     for (const split of splits) {
       expect(set.rows(split), split).toBeGreaterThan(0);
       for (let i = 0; i < some(set, split); i++) {
         const { ids, labels } = readRow(set, split, i, length);
-        let counting = 0;
+        const wrong = (what: string) => expect.fail(`${split} row ${i}: ${what}`);
         for (let t = 0; t < length; t++) {
           const [id, label] = [ids[t]!, labels[t]!];
-          if (!(id >= 0 && id < set.vocab)) expect.fail(`${split} row ${i}: id ${id} of ${set.vocab}`);
+          if (!(id >= 0 && id < set.vocab)) wrong(`id ${id} of ${set.vocab}`);
           if (label === IGNORED) continue;
-          counting++;
-          if (t + 1 < length && label !== ids[t + 1])
-            expect.fail(`${split} row ${i}: label ${label} at ${t}, and ${ids[t + 1]} follows`);
-          if (!(label >= 0 && label < set.vocab)) expect.fail(`${split} row ${i}: label ${label}`);
+          if (!(label >= 0 && label < set.vocab)) wrong(`label ${label} of ${set.vocab}`);
+          if (follows && t + 1 < length && label !== ids[t + 1])
+            wrong(`label ${label}, id ${ids[t + 1]} follows`);
         }
-        if (counting === 0) expect.fail(`${split} row ${i} has no label that counts`);
+        if (labels.every((label) => label === IGNORED)) wrong('no label counts');
       }
     }
   });
@@ -54,16 +54,20 @@ describe.each(samples)('$name', ({ config }) => {
       }
   });
 
-  it('keeps the splits apart: no row of validation or testing occurs in training', () => {
+  it('keeps the splits apart: no text of validation or testing is trained on, and what is drawn is drawn anew', () => {
     const written = (split: Split, epoch: number) =>
       Array.from({ length: some(set, split) }, (_, i) =>
         [...readRow(set, split, i, length, epoch).ids].join(),
       );
+    // Ids of rows of text tile it: joined, they are the text, in which no window of another split may lie.
     const training = [0, 1].map((epoch) => `,${written('train', epoch).join()},`);
     const [val, test] = [written('val', 0), written('test', 0)];
-    for (const row of [...val, ...test])
-      for (const text of training) if (text.includes(`,${row},`)) expect.fail(`in training: ${row}`);
-    expect(val.filter((row) => test.includes(row))).toEqual([]);
+    const seen = (row: string) => training.some((text) => text.includes(`,${row},`));
+    // Draws of few tokens repeat each other by chance, now and then.
+    const allowed = set.tokenizer ? 0 : 0.1;
+    for (const rows of [val, test])
+      expect(rows.filter(seen).length / rows.length).toBeLessThanOrEqual(allowed);
+    expect(val.filter((row) => test.includes(row)).length / val.length).toBeLessThanOrEqual(allowed);
   });
 
   it('makes the same batches in a thread of its own, whatever is asked for in between', async () => {
@@ -80,11 +84,14 @@ describe.each(samples)('$name', ({ config }) => {
     await there.close();
   });
 
-  it('reads other rows in the next epoch, or the same ones in another order', async () => {
+  it('reads other rows in the next epoch, or the same ones in another order, unless they are wanted in sequence', async () => {
     const loader = await openLoader(config, { seed: SEED, ahead: 0 });
     const perEpoch = Number.isFinite(loader.batches('train')) ? loader.batches('train') : 1;
     const [first, next] = [await loader.batch('train', 0), await loader.batch('train', perEpoch)];
-    expect(next.ids).not.toEqual(first.ids);
+    const same =
+      config.order === 'sequential' && set.tokenizer === null && Number.isFinite(set.rows('train'));
+    if (same) expect(next.ids).toEqual(first.ids);
+    else expect(next.ids).not.toEqual(first.ids);
   });
 
   it('reads evaluation in sequence to its end', async () => {

@@ -14,6 +14,7 @@ export const match3Data = defineData({
   name: 'match3',
   doc: 'at each place: do two other tokens sum with this one to 0 modulo M? As many yes as no are counted',
   source: 'Sanford, Hsu and Telgarsky 2023, "Representational Strengths and Limitations of Transformers"',
+  labels: 'answers',
   options: {
     modulus: z
       .int()
