@@ -23,6 +23,7 @@ export {
 } from './attention/registry.js';
 export { AttentionCache, RowCache, StateCache } from './attention/shared/cache.js';
 export type { Config, ConfigInput } from './attention/shared/config.js';
+export { type LayerEntropy, layerEntropies } from './attention/shared/entropies.js';
 export {
   dropeTemperature,
   type YarnOptions,

@@ -18,6 +18,7 @@ import { type Config, type ConfigInput, type Options, type Schema, schemaOf } fr
 import { type AttentionMetrics, type MetricsOptions, metricsOf } from './shared/metrics.js';
 import { Rotary } from './shared/positions.js';
 import { checkCausal, resolve, type Supports } from './shared/resolve.js';
+import { entering } from './shared/watch.js';
 
 export type { Supports };
 
@@ -139,6 +140,7 @@ export abstract class Attention<O extends Options = Options> extends Module {
   forward(x: Tensor, call: AttentionCall = {}): Tensor {
     const { cache, residual } = call;
     checkTensor(this.kind.name, 'x', x);
+    entering(this);
     return onRuntime(x.runtime, () =>
       scope(() => {
         const context = this.#context(x, call);
@@ -177,8 +179,13 @@ export abstract class Attention<O extends Options = Options> extends Module {
     const { heads, regions, mps, ...call } = options;
     const { causal = this.config.causal } = call;
     const { window } = this.config;
-    const forward = () => this.unnoticed(() => this.forward(x, call));
+    const forward = () => this.watched(() => this.unnoticed(() => this.forward(x, call)));
     return metricsOf(this.kind.name, forward, { causal, window }, { heads, regions, mps });
+  }
+
+  /** Runs `fn`, which is not async, in which metrics look at this layer: a kind that counts its calls does not count these. */
+  watched<T>(fn: () => T): T {
+    return fn();
   }
 
   /** A forward pass that is only looked at: it leaves no gradient, and draws no dropout from the stream of training. */

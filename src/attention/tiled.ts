@@ -24,7 +24,6 @@ import { RowCache } from './shared/cache.js';
 import type { ConfigInput } from './shared/config.js';
 import { Heads, Out } from './shared/heads.js';
 import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './shared/in-tiles.js';
-import type { AttentionMetrics, MetricsOptions } from './shared/metrics.js';
 import { type KeyCache, keyCache } from './shared/packed.js';
 import { type Grid, massesOf, type TileFigures, TileMeter } from './shared/tile-meter.js';
 import { keysOf, tileFor, tilesOf } from './shared/tiling.js';
@@ -105,8 +104,8 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
   }
 
   /** A call that is only looked at does not count: what is measured next, and when, stays as it was. */
-  override metrics(x: Tensor, options: MetricsOptions & MeasuredCall = {}): Promise<AttentionMetrics> {
-    return this.#as(false, () => super.metrics(x, options)); // its forward pass is over when it returns
+  override watched<T>(fn: () => T): T {
+    return this.#as(false, fn);
   }
 
   override dispose(): void {
