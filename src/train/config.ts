@@ -49,6 +49,11 @@ export const scheduleSchema = z
   .describe('of the learning rate over the steps');
 
 export const trainSchema = z.strictObject({
+  init: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('a model folder whose weights training begins with; the optimiser begins anew'),
   steps: z.int().min(1).describe('updates of the parameters'),
   accumulate: z.int().min(1).default(1).describe('batches to an update'),
   amp: z.enum(['none', 'bfloat16']).default('none').describe('products on halves; parameters stay float32'),
@@ -67,6 +72,7 @@ export const trainSchema = z.strictObject({
     .strictObject({
       every: steps('steps between evaluations; 0: at the end alone').default(0),
       batches: z.int().min(1).default(16).describe('batches of the validation split that one reads, at most'),
+      test: z.boolean().default(false).describe('the test split as well, at the end'),
     })
     .prefault({}),
   checkpoint: z
