@@ -8,6 +8,7 @@ import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
 import { doctorCommand } from './doctor.js';
 import { exitStatus, FAILED } from './exit.js';
+import { inspectCommand } from './inspect.js';
 import { say } from './output.js';
 import { routeCommand } from './route.js';
 import { sources } from './sources.js';
@@ -21,6 +22,7 @@ const program = new Command('attn-vk')
   .enablePositionalOptions();
 doctorCommand(program, version);
 routeCommand(program);
+inspectCommand(program);
 benchCommand(program);
 completionCommand(program, sources);
 

@@ -3,9 +3,14 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { writeAtomic } from '../io/files.js';
 import { DataError, FormatError } from '../runtime/errors.js';
+import { BPETokenizer } from './bpe.js';
+import { trainBPE } from './bpe-train.js';
 import { ByteTokenizer } from './byte.js';
+import { CharacterTokenizer } from './character.js';
+import { tokenizerFrom } from './json.js';
 import type { Tokenizer } from './tokenizer.js';
 
+export { tokenizerFrom } from './json.js';
 export type { Tokenizer } from './tokenizer.js';
 
 export const tokenizerSchema = z
@@ -35,15 +40,28 @@ export type TokenizerConfig = z.output<typeof tokenizerSchema>;
  * @param text what is trained on: 'character' and 'bpe' learn their ids from it
  * @throws DataError for a text, or a missing file, that no tokenizer can be made of
  */
-export function makeTokenizer(config: TokenizerConfig, _text: Uint8Array): Tokenizer {
+export function makeTokenizer(config: TokenizerConfig, text: Uint8Array): Tokenizer {
   switch (config.kind) {
     case 'byte':
       return new ByteTokenizer();
     case 'file':
       return readTokenizer(config.path);
-    default:
-      throw new Error('to come');
+    case 'character':
+      needText(config.kind, text);
+      return CharacterTokenizer.of(text);
+    case 'bpe': {
+      needText(config.kind, text);
+      const { tokens, merges } = trainBPE(text, config.vocab);
+      return new BPETokenizer(tokens, merges);
+    }
   }
+}
+
+function needText(kind: string, text: Uint8Array): void {
+  if (text.length === 0)
+    throw new DataError(`a ${kind} tokenizer learns from a text, and this one is empty`, {
+      hint: "give it text, or take tokenizer kind 'byte'",
+    });
 }
 
 /** @throws DataError where there is no file; FormatError for one that is no tokenizer */
@@ -64,11 +82,6 @@ export function readTokenizer(path: string): Tokenizer {
     throw new FormatError(`${path} is no tokenizer.json: ${(cause as Error).message}`, { cause });
   }
   return tokenizerFrom(json, path);
-}
-
-/** Of what toJSON gave, or of any tokenizer.json of Hugging Face. */
-export function tokenizerFrom(_json: unknown, _name = 'tokenizer.json'): Tokenizer {
-  return new ByteTokenizer();
 }
 
 /** Writes tokenizer.json, whole or not at all. */

@@ -1,0 +1,95 @@
+/** Any tokenizer.json of Hugging Face, read by their library. */
+import * as library from '@huggingface/tokenizers';
+import { ArgumentError, DataError, FormatError } from '../runtime/errors.js';
+import type { Tokenizer } from './tokenizer.js';
+import { textOf } from './utf8.js';
+
+/** What this file itself reads of tokenizer.json; the rest is the library's. */
+export interface TokenizerJSON {
+  model: { unk_token?: string | null; [key: string]: unknown };
+  added_tokens: readonly { id: number; content: string }[];
+  [key: string]: unknown;
+}
+
+/** What is used of the library, whose own types TypeScript does not find. */
+interface Library {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[]; tokens: string[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean }): string;
+  id_to_token(id: number): string | undefined;
+  get_vocab(): Map<string, number>;
+}
+const makeLibrary = library.Tokenizer as new (json: object, options: object) => Library;
+
+/** How a decoder writes what is no whole character yet. */
+const INCOMPLETE = '\ufffd';
+
+export class FileTokenizer implements Tokenizer {
+  readonly kind = 'file';
+  readonly vocab: number;
+  readonly #json: TokenizerJSON;
+  readonly #library: Library;
+
+  /** @throws FormatError where the library cannot make a tokenizer of it */
+  constructor(json: TokenizerJSON, name: string) {
+    this.#json = json;
+    try {
+      // Without the name of the unknown token, words that the vocabulary lacks would have no id; and decoding is exact.
+      const options = { unk_token: json.model.unk_token ?? undefined, clean_up_tokenization_spaces: false };
+      this.#library = new makeLibrary(json, options);
+      let most = -1;
+      for (const id of this.#library.get_vocab().values()) most = Math.max(most, id);
+      this.vocab = most + 1;
+    } catch (cause) {
+      throw new FormatError(`${name} is no tokenizer.json: ${(cause as Error).message}`, { cause });
+    }
+    if (this.vocab < 1) throw new FormatError(`${name} is no tokenizer.json: it has no tokens`);
+  }
+
+  /** Without special tokens at its ends. */
+  encode(text: string | Uint8Array): Int32Array {
+    const string = textOf(text);
+    const { ids, tokens } = this.#library.encode(string, { add_special_tokens: false });
+    ids.forEach((id, i) => {
+      if (!Number.isInteger(id))
+        throw new DataError(
+          `token ${JSON.stringify(tokens[i])} (number ${i} of the text) is not in the vocabulary, which has no ` +
+            'token for what is unknown',
+          { op: 'encode', hint: 'use a tokenizer with an unk_token, or one that takes any bytes' },
+        );
+    });
+    return Int32Array.from(ids);
+  }
+
+  decode(ids: Iterable<number>): string {
+    const list = Array.from(ids, (id) => {
+      if (!Number.isInteger(id) || this.#library.id_to_token(id) === undefined)
+        throw new ArgumentError(`expected token ids from 0 to ${this.vocab - 1}, got ${id}`, {
+          op: 'decode',
+        });
+      return id;
+    });
+    return list.length === 0 ? '' : this.#library.decode(list, { skip_special_tokens: false });
+  }
+
+  /**
+   * A decoder may change what came before (a space, half a character), so the last words are decoded again with each
+   * token, and what they gained is new once it ends in a whole character.
+   */
+  stream(): (id?: number) => string {
+    let context: number[] = [];
+    let pending: number[] = [];
+    return (id) => {
+      if (id !== undefined) pending.push(id);
+      const before = this.decode(context);
+      const after = this.decode([...context, ...pending]);
+      if (id !== undefined && after.endsWith(INCOMPLETE)) return '';
+      if (pending.length > 0) context = pending;
+      pending = [];
+      return after.slice(before.length);
+    };
+  }
+
+  toJSON(): object {
+    return this.#json;
+  }
+}
