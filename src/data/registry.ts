@@ -32,10 +32,36 @@ export const dataSchema = (kind: DataKind) =>
   z.strictObject({ name: z.literal(kind.name), ...commonOptions, ...kind.options });
 
 /**
+ * A configuration with its defaults filled in.
+ * @throws ConfigError naming the option, what was got and what is accepted
+ */
+export function parseData(config: unknown): AnyDataConfig {
+  const kind = dataKind((config as { name: string } | null)?.name as string);
+  const schema = dataSchema(kind);
+  const result = schema.safeParse(config);
+  if (result.success) return result.data as AnyDataConfig;
+  const issue = result.error.issues[0]!;
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0]! : undefined;
+  const known = Object.keys(schema.shape);
+  const path = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join('.');
+  const error = new ConfigError(
+    unknown === undefined ? `data.${path}: ${issue.message}` : `there is no option 'data.${path}'`,
+    {
+      hint:
+        unknown === undefined
+          ? `data set '${kind.name}' takes: ${known.join(', ')}`
+          : `did you mean '${closest(unknown, known)}'? Options: ${known.join(', ')}`,
+    },
+  );
+  error.path = `data.${path}`;
+  throw error;
+}
+
+/**
  * Opens the set that a configuration names; defaults are filled in.
  * @throws ConfigError for a configuration that cannot be; DataError for data that cannot
  */
 export async function openData(config: AnyDataConfig, context: DataContext): Promise<DataSet> {
-  const kind = dataKind(config.name);
-  return kind.open(dataSchema(kind).parse(config) as AnyDataConfig, context);
+  const checked = parseData(config);
+  return dataKind(checked.name).open(checked, context);
 }
