@@ -6,7 +6,8 @@
 import { loadModel } from 'attn-vk';
 
 const [folder, prompt = 'Once upon a time'] = process.argv.slice(2);
-if (!folder) throw new Error('which folder? give the path of a model: config.json, model.safetensors, tokenizer.json');
+if (!folder)
+  throw new Error('which folder? give the path of a model: config.json, model.safetensors, tokenizer.json');
 
 const { model, tokenizer, layout } = await loadModel(folder);
 if (!tokenizer) throw new Error(`${folder} has no tokenizer.json`);

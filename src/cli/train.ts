@@ -4,11 +4,10 @@ import type { Command } from 'commander';
 import { ArgumentError } from '../runtime/errors.js';
 import { runtime } from '../runtime/runtime.js';
 import type { RunConfig } from '../train/config.js';
-import type { Outcome, Run } from '../train/hook.js';
+import type { Hook, Outcome, Run } from '../train/hook.js';
 import { loadRunConfig } from '../train/run-config.js';
 import { onSignals } from '../train/signals.js';
 import { Trainer } from '../train/trainer.js';
-import { FAILED } from './exit.js';
 import { findConfig, isRun, locate } from './locate.js';
 import { setOption } from './options.js';
 import { count, duration, facts, printJson, say } from './output.js';
@@ -39,21 +38,26 @@ async function train(named: string | undefined, options: Options): Promise<void>
   const { config: file, resume, folder: home } = resolve(named, options);
   const config = loadRunConfig(file, { sets: options.set });
   const folder = options.out ?? home ?? join('runs', config.name);
-  const { overwrite } = options;
-  const trainer = await Trainer.open(config, { folder, resume, overwrite, hooks: [progress()] });
+  const { overwrite, json } = options;
+  let checkpoint: string | null = null;
+  const saved: Hook = {
+    saved: (where) => {
+      checkpoint = where;
+    },
+  };
+  const trainer = await Trainer.open(config, { folder, resume, overwrite, hooks: [progress(), saved] });
   const signals = onSignals((signal) => {
     say(`attn-vk: ${signal}: training ends after this step and is saved; once more ends it at once`);
-    trainer.stop(signal);
+    trainer.interrupt(signal);
   });
   try {
-    say(essentials(trainer.state));
+    say(essentials(trainer));
     const began = performance.now();
     const outcome = await trainer.run();
     const seconds = (performance.now() - began) / 1e3;
-    say(summary(outcome, trainer.state, seconds));
-    if (options.json) printJson({ ...outcome, run: folder, checkpoint: latest(folder), seconds });
-    if (outcome.reason === 'interrupted') process.exitCode = signals.exitCode ?? FAILED;
-    else if (outcome.reason === 'failed') process.exitCode = FAILED;
+    say(summary(outcome, trainer, { checkpoint, seconds }));
+    if (json) printJson({ ...outcome, run: folder, checkpoint, seconds });
+    if (outcome.reason === 'interrupted') process.exitCode = signals.exitCode;
   } finally {
     signals.end();
     await trainer.close();
@@ -80,12 +84,11 @@ function essentials({ config, folder, data, model, step }: Run): string {
   const { layers, dim, heads, attention } = config.model;
   const { batch, length } = config.data;
   const { steps, optimizer, amp, accumulate } = config.train;
-  const parameters = model.parameters().reduce((n, p) => n + p.size, 0);
   const tokens = batch * length * accumulate;
   return facts([
     [
       'model',
-      `${layers} layers × ${dim}, ${heads} heads, ${attention?.kind} attention, ${count(parameters)} parameters`,
+      `${layers} layers × ${dim}, ${heads} heads, ${attention?.kind} attention, ${count(model.size)} parameters`,
     ],
     ['data', `${data.name}, vocabulary ${data.vocab}, ${count(tokens)} tokens a step in rows of ${length}`],
     [
@@ -114,20 +117,22 @@ function device(config: RunConfig): string {
   return `${caps?.name} and ${cpu}: each op where it was measured to be faster`;
 }
 
-function summary(outcome: Outcome, { config, folder }: Run, seconds: number): string {
-  const { val, best } = outcome;
-  const saved = latest(folder);
+function summary(
+  outcome: Outcome,
+  { config, folder }: Run,
+  { checkpoint, seconds }: { checkpoint: string | null; seconds: number },
+): string {
+  const { val, test, best } = outcome;
   const lines: [string, string][] = [
     ['ended', `${ending(outcome, config.train.steps)}, in ${duration(seconds)}`],
-    ...(val ? [['last', `validation loss ${val.loss.toFixed(4)}`] as [string, string]] : []),
-    ...(best
-      ? [['best', `validation loss ${best.loss.toFixed(4)}, step ${best.step}`] as [string, string]]
-      : []),
-    ['saved', saved ?? 'nothing'],
   ];
+  if (val) lines.push(['last', `validation loss ${val.loss.toFixed(4)}`]);
+  if (best) lines.push(['best', `validation loss ${best.loss.toFixed(4)}, step ${best.step}`]);
+  if (test) lines.push(['test', `loss ${test.loss.toFixed(4)}`]);
+  if (checkpoint) lines.push(['saved', checkpoint]);
   const next =
-    outcome.step < config.train.steps && outcome.reason === 'interrupted'
+    outcome.reason === 'interrupted'
       ? [`attn-vk train --resume ${folder}`]
-      : [`attn-vk eval ${folder}`, `attn-vk sample ${folder}`, `attn-vk inspect ${folder}`];
+      : ['eval', 'sample', 'inspect'].map((command) => `attn-vk ${command} ${folder}`);
   return facts([...lines, ...next.map((command, i): [string, string] => [i === 0 ? 'next' : '', command])]);
 }
