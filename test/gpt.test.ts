@@ -252,7 +252,7 @@ describe('GPT', () => {
     await refuses(
       () => new GPT({ ...small, attention: { kind: 'flash', heads: 4 } as never }),
       'ATTN_ARGUMENT',
-      /option 'heads'/,
+      /attention\.heads is unknown/,
     );
     await refuses(
       () => new GPT({ ...small, positions: 'rope', attention: { kind: 'hrr', causal: false } }),

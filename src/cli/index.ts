@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../runtime/load.js';
 import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
+import { configCommand } from './config.js';
 import { doctorCommand } from './doctor.js';
 import { exitStatus, FAILED } from './exit.js';
 import { inspectCommand } from './inspect.js';
@@ -24,6 +25,7 @@ doctorCommand(program, version);
 routeCommand(program);
 inspectCommand(program);
 benchCommand(program);
+configCommand(program);
 completionCommand(program, sources);
 
 // Whoever read has enough: `attn-vk sample … | head`.

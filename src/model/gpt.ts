@@ -16,6 +16,7 @@ import { ArgumentError, ShapeError } from '../runtime/errors.js';
 import { keep, scope } from '../tensor/scope.js';
 import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkModel } from './check.js';
 import { type GPTConfig, type GPTSettings, gptSchema } from './config.js';
 import { type GenerateOptions, generate } from './generate.js';
 
@@ -103,6 +104,7 @@ export class GPT extends Module {
   constructor(config: GPTConfig) {
     super();
     const settings = parse('GPT', gptSchema as never, config) as unknown as GPTSettings;
+    checkModel(settings);
     this.config = settings;
     const { vocab, layers, dim, length, positions, tied, theta } = settings;
     const init: Init = normal(0.02);
@@ -112,20 +114,8 @@ export class GPT extends Module {
     this.norm = normOf(settings);
     this.head = tied ? null : new Linear(dim, vocab, { bias: false, init, role: 'table' });
     if (positions === 'sinusoidal') this.#table = keep(sinusoids(length, dim));
-    if (positions === 'rope') {
-      const { kind, rotaryDim } = this.blocks[0]!.attention;
-      if (!kind.supports.rope)
-        throw new ArgumentError(`positions is 'rope' and '${kind.kind}' has no rotation`, {
-          op: 'GPT',
-          hint: 'learned, sinusoidal or none',
-        });
-      if (rotaryDim % 2 !== 0)
-        throw new ArgumentError(`positions is 'rope' and '${kind.kind}' has heads of ${rotaryDim} channels`, {
-          op: 'GPT',
-          hint: 'pairs of channels are turned: headDim is even',
-        });
-      this.rope = new Rotary({ dim: rotaryDim, theta, length });
-    }
+    if (positions === 'rope')
+      this.rope = new Rotary({ dim: this.blocks[0]!.attention.rotaryDim, theta, length });
   }
 
   /** @param ids int32 [batch, length] → logits [batch, length, vocab] */

@@ -81,6 +81,11 @@ export const trainSchema = z.strictObject({
       delta: z.number().min(0).default(0).describe('how much better counts'),
     })
     .prefault({}),
+  init: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('a model folder, such as a checkpoint, whose parameters training starts from'),
   nan: z
     .enum(['stop', 'skip'])
     .default('stop')
