@@ -4,7 +4,9 @@ import { type Command, Option } from 'commander';
 import { type Split, splits } from '../data/data.js';
 import { openLoader } from '../data/loader.js';
 import { loadModel } from '../io/model-folder.js';
+import { plain } from '../report/table.js';
 import { ArgumentError, CheckpointError } from '../runtime/errors.js';
+import { accuracy } from '../train/accuracy.js';
 import { evaluate } from '../train/evaluate.js';
 import { openPlace } from '../train/place.js';
 import { loadRunConfig } from '../train/run-config.js';
@@ -55,27 +57,28 @@ async function evaluateCommand(path: string, options: Options): Promise<void> {
           { hint: '--set data.length=… shortens rows; the vocabulary is that of the tokenizer' },
         );
       say(`attn-vk: ${place.model} on '${split}' of ${config.data.name}`);
-      const batches =
-        options.batches ??
-        (loader.batches(split) === Number.POSITIVE_INFINITY ? config.train.eval.batches : undefined);
-      const { loss, tokens, accuracy } = await evaluate(model, loader, split, {
-        batches,
-        amp: config.train.amp,
-        accuracy: true,
-      });
+      const all = loader.batches(split);
+      const limit = Number.isFinite(all) ? all : config.train.eval.batches;
+      const reading = { batches: Math.min(options.batches ?? limit, all), amp: config.train.amp };
+      const { loss, tokens } = await evaluate(model, loader, split, reading);
+      const right = await accuracy(model, loader, split, reading);
       const perByte = loader.info.bytesPerToken?.[split];
       const figures = {
         split,
         loss,
         perplexity: Math.exp(loss),
         bitsPerByte: perByte ? loss / Math.LN2 / perByte : null,
-        accuracy,
+        accuracy: right,
         tokens,
       };
       if (options.json) printJson({ ...figures, checkpoint: place.model });
       else
         print(
-          facts(Object.entries(figures).flatMap(([k, v]) => (v === null ? [] : [[k, String(v)] as const]))),
+          facts(
+            Object.entries(figures).flatMap(([name, value]) =>
+              value === null ? [] : [[name, typeof value === 'number' ? plain(value) : value] as const],
+            ),
+          ),
         );
     } finally {
       await loader.close();

@@ -39,6 +39,10 @@ async function train(named: string | undefined, options: Options): Promise<void>
   const config = loadRunConfig(file, { sets: options.set });
   const folder = options.out ?? home ?? join('runs', config.name);
   const { overwrite, json } = options;
+  if (isRun(folder) && !resume && !overwrite)
+    throw new ArgumentError(`${folder} has a run already`, {
+      hint: '--resume goes on with it, --overwrite begins anew, --out names another folder',
+    });
   let checkpoint: string | null = null;
   const saved: Hook = {
     saved: (where) => {
