@@ -206,7 +206,7 @@ describe('GPT', () => {
     expect(model.training).toBe(true);
     model.blocks[1]!.eval();
     await model.generate(start, { tokens: 1 });
-    expect(model.blocks.map((b) => b.mlp.training)).toEqual([true, false]);
+    expect(model.blocks.map((b) => b.mlp!.training)).toEqual([true, false]);
     const greedy = await model.generate(start, { tokens: 4, temperature: 0 });
     expect((await model.generate(start, { tokens: 4, topK: 1, seed: 9 })).dataSync()).toEqual(
       greedy.dataSync(),
@@ -233,7 +233,7 @@ describe('GPT', () => {
     const model = new GPT(small);
     await refuses(() => model.forward([[1]] as never), 'ATTN_ARGUMENT', /'ids' must be a tensor/);
     await refuses(() => model.generate([[1]] as never, { tokens: 1 }), 'ATTN_ARGUMENT');
-    await refuses(() => model.blocks[0]!.attention.forward(1 as never), 'ATTN_ARGUMENT');
+    await refuses(() => model.blocks[0]!.attention!.forward(1 as never), 'ATTN_ARGUMENT');
     const mask = tensor(new Uint8Array(6), [2, 3], { dtype: 'bool' });
     await refuses(() => model.loss(ids(2, 4), ids(2, 4), { mask }), 'ATTN_SHAPE', /mask is bool\[2,3\]/);
     await refuses(() => model.forward(ids(1, 9)), 'ATTN_SHAPE', /length up to 8/);
@@ -259,7 +259,7 @@ describe('GPT', () => {
       'ATTN_ARGUMENT',
       /'hrr' has no rotation/,
     );
-    using cache = model.blocks[0]!.attention.newCache();
+    using cache = model.blocks[0]!.attention!.newCache();
     await refuses(() => model.forward(ids(1, 2), { cache: cache as never }), 'ATTN_ARGUMENT', /of a model/);
   });
 

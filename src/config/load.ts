@@ -2,7 +2,7 @@
 import { dirname, isAbsolute, join, normalize, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { ConfigError } from '../runtime/errors.js';
-import { type Problem, problemsOf, show } from './schema.js';
+import { problemsOf, show } from './schema.js';
 import { setAll } from './set.js';
 import { configError, type Entry, errorAt, merge, type Origin, plain, type Tree, treeOf } from './tree.js';
 import { absent, at, child, discriminatorOf } from './walk.js';
@@ -11,13 +11,11 @@ import { readYaml } from './yaml.js';
 /** The key by which a file names those that it builds upon. */
 export const EXTENDS = 'extends';
 
-export interface LoadOptions<T> {
+export interface LoadOptions {
   /** 'a.b=c', of a command line: c is YAML. */
   sets?: readonly string[];
   /** What stands where neither the file nor those that it extends say something. */
   usual?: Record<string, unknown>;
-  /** What the schema cannot say: values that do not go together. */
-  check?: (config: T) => readonly Problem[];
 }
 
 /**
@@ -25,32 +23,20 @@ export interface LoadOptions<T> {
  * itself upon them, and `sets` upon all.
  * @throws ConfigError with file, line and column of the first problem
  */
-export function load<S extends z.ZodType>(
-  schema: S,
-  file: string,
-  options: LoadOptions<z.output<S>> = {},
-): z.output<S> {
-  const { sets = [], usual = {}, check } = options;
+export function load<S extends z.ZodType>(schema: S, file: string, options: LoadOptions = {}): z.output<S> {
+  const { sets = [], usual = {} } = options;
   const read = readAll(file, schema);
   const whole = merge(treeOf(usual, read.at), read, schema);
   const tree = setAll(whole, sets, schema);
-  return parse(schema, plain(tree), check, tree);
+  return parse(schema, plain(tree), tree);
 }
 
 /** The same of a value that is there already. @throws ConfigError with the path of the first problem */
-export function parse<S extends z.ZodType>(
-  schema: S,
-  value: unknown,
-  check?: (config: z.output<S>) => readonly Problem[],
-  tree?: Tree,
-): z.output<S> {
+export function parse<S extends z.ZodType>(schema: S, value: unknown, tree?: Tree): z.output<S> {
   const whole = withNames(schema, value);
   const [wrong] = problemsOf(schema, whole);
   if (wrong) throw configError(wrong, tree);
-  const config = schema.parse(whole);
-  const [impossible] = check?.(config) ?? [];
-  if (impossible) throw configError(impossible, tree);
-  return config;
+  return schema.parse(whole);
 }
 
 /** Groups of options that leave out which kind they are, where there is one that stands for none. */

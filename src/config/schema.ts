@@ -56,6 +56,10 @@ export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): 
   const accepted = option ? accepts(option) : issue.message;
   const doc = describe(option);
   const about = doc && path.length > 0 ? `${path.at(-1)}: ${doc}` : undefined;
+  if (issue.code === 'custom' && issue.params) {
+    const { what, hint } = issue.params as Refusal;
+    return { path, message: `${dotted(path)} ${what}`, hint, fault: 'value' };
+  }
   const own = ['custom', 'invalid_format'].includes(issue.code) ? issue.message : undefined;
   return {
     path,
@@ -64,6 +68,16 @@ export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): 
     fault: got === undefined ? 'absence' : 'value',
   };
 }
+
+/** What is wrong with values that are fine by themselves: `what` completes a sentence that begins with the path. */
+interface Refusal {
+  what: string;
+  hint?: string;
+}
+
+/** Adds an issue that says in its own words what does not go together: of `superRefine`. */
+export const refused = (context: z.RefinementCtx, path: Path, params: Refusal): void =>
+  context.addIssue({ code: 'custom', path: [...path], message: params.what, params: { ...params } });
 
 function unknownKey(key: string, under: Path, value: unknown, schema: z.core.$ZodType): Problem {
   const parent = schemaAt(schema, under, value);
