@@ -44,23 +44,26 @@ async function train(named: string | undefined, options: Options): Promise<void>
       hint: '--resume goes on with it, --overwrite begins anew, --out names another folder',
     });
   let checkpoint: string | null = null;
-  const saved: Hook = {
-    saved: (where) => {
+  const began = performance.now();
+  const seconds = () => (performance.now() - began) / 1e3;
+  const first: Hook = { begin: (run) => say(essentials(run)) };
+  const last: Hook = {
+    saved(where) {
       checkpoint = where;
     },
+    end(outcome, run) {
+      // What went wrong is told as every error is.
+      if (outcome.reason !== 'failed') say(summary(outcome, run, checkpoint, seconds()));
+    },
   };
-  const trainer = await Trainer.open(config, { folder, resume, overwrite, hooks: [progress(), saved] });
+  const trainer = await Trainer.open(config, { folder, resume, overwrite, hooks: [first, progress(), last] });
   const signals = onSignals((signal) => {
     say(`attn-vk: ${signal}: training ends after this step and is saved; once more ends it at once`);
-    trainer.interrupt(signal);
+    trainer.stop(signal);
   });
   try {
-    say(essentials(trainer));
-    const began = performance.now();
     const outcome = await trainer.run();
-    const seconds = (performance.now() - began) / 1e3;
-    say(summary(outcome, trainer, { checkpoint, seconds }));
-    if (json) printJson({ ...outcome, run: folder, checkpoint, seconds });
+    if (json) printJson({ ...outcome, run: folder, checkpoint, seconds: seconds() });
     if (outcome.reason === 'interrupted') process.exitCode = signals.exitCode;
   } finally {
     signals.end();
@@ -124,7 +127,8 @@ function device(config: RunConfig): string {
 function summary(
   outcome: Outcome,
   { config, folder }: Run,
-  { checkpoint, seconds }: { checkpoint: string | null; seconds: number },
+  checkpoint: string | null,
+  seconds: number,
 ): string {
   const { val, test, best } = outcome;
   const lines: [string, string][] = [
