@@ -1,6 +1,7 @@
 /** Batches of an open set: which rows make batch `number` of a split, and what they hold. */
+import { ArgumentError } from '../runtime/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import type { AnyDataConfig, DataSet, Split } from './data.js';
+import { type AnyDataConfig, type DataSet, type Split, splits } from './data.js';
 import { permutation } from './order.js';
 
 /** Rows [batch, length], one after the other. */
@@ -31,6 +32,25 @@ export function describe(set: DataSet, name: string): DataInfo {
 
 /** Batches of a split: what it takes to read every row once. */
 export const batchCount = (rows: number, batch: number): number => Math.ceil(rows / batch);
+
+/**
+ * The last batch of a split; training has no end.
+ * @throws ArgumentError for a batch that the split does not have
+ */
+export function checkRequest(
+  loader: { info: DataInfo; batches(split: Split): number },
+  split: Split,
+  number: number,
+): number {
+  const known = Object.hasOwn(loader.info.rows, split);
+  const count = known ? loader.batches(split) : 0;
+  const last = split === 'train' && count > 0 ? Number.MAX_SAFE_INTEGER : count - 1;
+  if (Number.isInteger(number) && number >= 0 && number <= last) return last;
+  throw new ArgumentError(`there is no batch ${number} of '${split}' in '${loader.info.name}'`, {
+    op: 'batch',
+    hint: known ? `'${split}' has ${count} batches, numbered from 0` : `splits: ${splits.join(', ')}`,
+  });
+}
 
 /** One buffer for a batch: ids, then labels, then truth. */
 export interface Packed {
@@ -95,7 +115,7 @@ export class BatchMaker {
 /** Does the set fill in `truth`? It is given room once and looked at: a set that knows leaves no 255 of a topic. */
 function knowsTruth(set: DataSet, { length }: AnyDataConfig): boolean {
   const truth = new Uint8Array(length).fill(255);
-  const split = (['train', 'val', 'test'] as const).find((s) => set.rows(s) > 0);
+  const split = splits.find((s) => set.rows(s) > 0);
   if (!split) return false;
   set.read(split, 0, 0, { ids: new Int32Array(length), labels: new Int32Array(length), truth });
   return truth.some((topic) => topic !== 255);

@@ -1,8 +1,17 @@
 /** Batches of a data set, made ahead of training in a thread of their own. */
 import { ArgumentError, DisposedError } from '../runtime/errors.js';
-import { type Batch, BatchMaker, batchCount, type DataInfo, describe, unpack } from './batches.js';
+import { AheadLoader } from './ahead.js';
+import {
+  type Batch,
+  BatchMaker,
+  batchCount,
+  checkRequest,
+  type DataInfo,
+  describe,
+  unpack,
+} from './batches.js';
 import type { AnyDataConfig, Split } from './data.js';
-import { openData } from './registry.js';
+import { openData, parseData } from './registry.js';
 
 export type { Batch, DataInfo } from './batches.js';
 
@@ -10,12 +19,14 @@ export interface Loader {
   readonly info: DataInfo;
   /**
    * Batch `number` of a split, from 0: a pure function of the configuration, the seed and the number. In 'train' the
-   * rows of each epoch come in an order of its own, and a batch that an epoch ends in goes on with the next one; 'val'
+   * rows of each epoch come in an order of its own, and a batch in which an epoch ends goes on with the next one; 'val'
    * and 'test' are read in sequence, and the last batch may have fewer rows. The batches that follow are made meanwhile.
+   * @throws ArgumentError for a batch that the split does not have; DisposedError after close(); what reading threw
    */
   batch(split: Split, number: number): Promise<Batch>;
   /** Batches of a split: of an epoch in 'train'. Infinity where rows are made as they are asked for. */
   batches(split: Split): number;
+  /** Ends the thread. A loader that is not closed keeps no process alive. */
   close(): Promise<void>;
 }
 
@@ -26,10 +37,16 @@ export interface LoaderOptions {
 }
 
 /** @throws ConfigError, DataError: of the set that does not open */
-export async function openLoader(config: AnyDataConfig, options: LoaderOptions): Promise<Loader> {
-  const set = await openData(config, { seed: options.seed });
-  const maker = new BatchMaker(set, config, options.seed);
-  return new InThread(describe(set, config.name), config, maker);
+export async function openLoader(config: AnyDataConfig, { seed, ahead = 4 }: LoaderOptions): Promise<Loader> {
+  if (!Number.isInteger(ahead) || ahead < 0)
+    throw new ArgumentError(`ahead is ${ahead}`, {
+      op: 'openLoader',
+      hint: 'give a number of batches, from 0',
+    });
+  const checked = parseData(config);
+  if (ahead > 0) return AheadLoader.open(checked, seed, ahead);
+  const set = await openData(checked, { seed });
+  return new InThread(describe(set, checked.name), checked, new BatchMaker(set, checked, seed));
 }
 
 class InThread implements Loader {
@@ -42,7 +59,12 @@ class InThread implements Loader {
   ) {}
 
   async batch(split: Split, number: number): Promise<Batch> {
-    checkCall(this, this.closed, split, number);
+    if (this.closed)
+      throw new DisposedError('the loader is closed', {
+        op: 'batch',
+        hint: 'open another with openLoader()',
+      });
+    checkRequest(this, split, number);
     return unpack(this.maker.make(split, number), this.config.length);
   }
 
@@ -53,17 +75,4 @@ class InThread implements Loader {
   async close(): Promise<void> {
     this.closed = true;
   }
-}
-
-/** @throws DisposedError after close(); ArgumentError for a batch that the split does not have */
-function checkCall(loader: Loader, closed: boolean, split: Split, number: number): void {
-  if (closed)
-    throw new DisposedError('the loader is closed', { op: 'batch', hint: 'open another with openLoader()' });
-  const count = loader.batches(split);
-  const last = split === 'train' ? Number.MAX_SAFE_INTEGER : count - 1;
-  if (!(Number.isInteger(number) && number >= 0 && number <= last && count > 0))
-    throw new ArgumentError(`batch ${number} of '${split}' of '${loader.info.name}'`, {
-      op: 'batch',
-      hint: `'${split}' has ${count} batches, numbered from 0`,
-    });
 }

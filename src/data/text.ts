@@ -1,45 +1,44 @@
-/** Any file of text: its bytes, 90 % to train on, 5 % to validate on and 5 % to test on, contiguous. */
-import { readFileSync } from 'node:fs';
+/** Any text: files, plain or gzip, or a column of Parquet files. */
 import { z } from 'zod';
-import { DataError } from '../runtime/errors.js';
-import { defineData, type Split } from './data.js';
-import { fixedWindows, movingWindows, type Windows } from './order.js';
+import { contiguous, corpus, sha256, textOptions, wholeCharacters } from './corpus.js';
+import { defineData } from './data.js';
+import { fileAt, readText } from './files.js';
+import { readColumn } from './parquet.js';
 
 export const textData = defineData({
   name: 'text',
-  doc: 'any file of text',
-  source: 'a file of the user',
-  options: { path: z.string().min(1).describe('the file') },
-  samples: [{ path: 'README.md', length: 16, batch: 2 }],
-  open({ path, length }, { seed }) {
-    let bytes: Uint8Array;
-    try {
-      bytes = readFileSync(path);
-    } catch (error) {
-      throw new DataError(`${path} cannot be read: ${error}`, { hint: 'give the path of a file of text' });
+  doc: 'any file of text, or several in a row: 90 % to train on, 5 % to validate on, 5 % to test on, contiguous',
+  source: 'files of the user',
+  options: {
+    path: z
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+      .describe('the file, or files in their order: plain, .gz or, with a column, Parquet'),
+    column: z.string().min(1).optional().describe('of Parquet files: the column that holds the text'),
+    bytes: z.int().min(1).optional().describe('how many of the first bytes are taken; default all'),
+    ...textOptions,
+  },
+  samples: [
+    { path: 'test/fixtures/data/squares.txt', length: 32, batch: 3 },
+    {
+      path: ['test/fixtures/data/wikitext/wiki.valid.tokens', 'test/fixtures/data/squares.txt'],
+      length: 48,
+      batch: 2,
+      tokenizer: { kind: 'character' },
+    },
+  ],
+  async open({ path, column, bytes, length, tokenizer }, context) {
+    const files = [path].flat().map(fileAt);
+    const parts: Uint8Array[] = [];
+    let left = bytes ?? Number.POSITIVE_INFINITY;
+    for (const file of files) {
+      if (left === 0) break;
+      const part = column === undefined ? await readText(file, left) : await readColumn(file, column, left);
+      parts.push(part);
+      left -= part.length;
     }
-    const cuts = [0, Math.floor(bytes.length * 0.9), Math.floor(bytes.length * 0.95), bytes.length];
-    const parts: Record<Split, Uint8Array> = {
-      train: bytes.subarray(cuts[0], cuts[1]),
-      val: bytes.subarray(cuts[1], cuts[2]),
-      test: bytes.subarray(cuts[2], cuts[3]),
-    };
-    const windows: Record<Split, Windows> = {
-      train: movingWindows(parts.train.length, length, seed),
-      val: fixedWindows(parts.val.length, length),
-      test: fixedWindows(parts.test.length, length),
-    };
-    return {
-      vocab: 256,
-      tokenizer: null,
-      bytesPerToken: { train: 1, val: 1, test: 1 },
-      rows: (split) => windows[split].count,
-      read(split, index, epoch, { ids, labels }) {
-        const start = windows[split].start(index, epoch);
-        ids.set(parts[split].subarray(start, start + length));
-        labels.set(parts[split].subarray(start + 1, start + length + 1));
-      },
-      facts: () => ({ file: path, bytes: bytes.length }),
-    };
+    const joined = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    const text = tokenizer.kind === 'byte' ? joined : wholeCharacters(joined);
+    const facts = { file: files.join(', '), bytes: text.length, sha256: sha256(text) };
+    return corpus(contiguous(text, tokenizer), { length, tokenizer, facts }, context);
   },
 });

@@ -1,6 +1,6 @@
 /** The options of attention kinds: what all share, and how a plain object becomes a checked configuration. */
-import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { problemsOf } from '../../config/schema.js';
 import { ArgumentError } from '../../runtime/errors.js';
 
 const size = (doc: string) => z.int().min(1).describe(doc);
@@ -49,32 +49,7 @@ export function parse<O extends Options>(
   schema: Schema<O>,
   input: unknown,
 ): z.output<Common> & Own<O, 'output'> {
-  const result = schema.safeParse(input);
-  if (result.success) return result.data as z.output<Common> & Own<O, 'output'>;
-  const issue = result.error.issues[0]!;
-  const known = Object.keys(schema.shape);
-  if (issue.code === 'unrecognized_keys') {
-    const key = issue.keys[0]!;
-    throw new ArgumentError(`there is no option '${key}'`, {
-      op,
-      hint: `did you mean '${closest(key, known)}'? Options: ${known.join(', ')}`,
-    });
-  }
-  const path = issue.path.join('.');
-  const got = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown>)?.[key], input);
-  throw new ArgumentError(
-    path ? `${path} is ${show(got)}` : `expected an object of options but got ${show(got)}`,
-    {
-      op,
-      hint: accepted(issue, schema.shape[issue.path[0] as string]),
-    },
-  );
+  const [problem] = problemsOf(schema, input);
+  if (problem) throw new ArgumentError(problem.message, { op, hint: problem.hint });
+  return schema.parse(input) as z.output<Common> & Own<O, 'output'>;
 }
-
-function accepted(issue: z.core.$ZodIssue, option: z.ZodType | undefined): string {
-  const doc = option?.description;
-  return doc ? `${issue.message}. It is: ${doc}` : issue.message;
-}
-
-const show = (value: unknown) =>
-  typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value);
