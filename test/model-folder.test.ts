@@ -17,7 +17,14 @@ describe.each(sides)('on $side', ({ options }) => {
   it('loads the bits that were saved', async () => {
     const runtime = new Runtime(options);
     useRuntime(runtime);
-    const model = new GPT({ vocab: 20, layers: 2, dim: 16, heads: 2, length: 8, attention: { kind: 'holo' } });
+    const model = new GPT({
+      vocab: 20,
+      layers: 2,
+      dim: 16,
+      heads: 2,
+      length: 8,
+      attention: { kind: 'holo' },
+    });
     await saveModel(folder, model);
     const again = await loadModel(folder);
     expect(again.model.config).toEqual(model.config);

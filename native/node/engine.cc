@@ -18,7 +18,8 @@ Napi::Function Engine::constructor(Napi::Env env, std::set<Engine*>& running) {
       {InstanceMethod<&Engine::caps>("caps"), InstanceMethod<&Engine::prepare>("prepare"),
        InstanceMethod<&Engine::upload>("upload"), InstanceMethod<&Engine::submit>("submit"),
        InstanceMethod<&Engine::submit_sync>("submitSync"), InstanceMethod<&Engine::stats>("stats"),
-       InstanceMethod<&Engine::trim>("trim"), InstanceMethod<&Engine::calibrate>("calibrate"),
+       InstanceMethod<&Engine::take_peak>("takePeak"), InstanceMethod<&Engine::trim>("trim"),
+       InstanceMethod<&Engine::calibrate>("calibrate"),
        InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::profile>("profile"),
        InstanceMethod<&Engine::routing>("routing"), InstanceMethod<&Engine::set_route>("setRoute"),
        InstanceMethod<&Engine::take_messages>("takeMessages"), InstanceMethod<&Engine::dispose>("dispose")},
@@ -237,6 +238,26 @@ Napi::Value Engine::stats(const Napi::CallbackInfo& info) {
   set("uploads", executor.counters().uploads);
   set("downloads", executor.counters().downloads);
   return out;
+}
+
+Napi::Value Engine::take_peak(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Executor& executor = this->executor(env);
+  auto target = info[0].As<Napi::Float64Array>();
+  double* out = target.Data();
+  std::vector<Napi::Reference<Napi::TypedArray>> kept;
+  kept.push_back(Napi::Persistent(info[0].As<Napi::TypedArray>()));
+  auto [promise, finish] = promise_for(env, std::move(kept));
+  executor.post([&executor, out, finish = std::move(finish)] {
+    out[0] = static_cast<double>(executor.pool().stats().peak);
+    executor.pool().reset_peak();
+    if (vulkan::Device* device = executor.device()) {
+      out[1] = static_cast<double>(device->stats().peak_bytes);
+      device->reset_peak();
+    }
+    finish(nullptr);
+  });
+  return promise;
 }
 
 Napi::Value Engine::trim(const Napi::CallbackInfo& info) {

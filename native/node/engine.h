@@ -76,6 +76,9 @@ class Engine : public Napi::ObjectWrap<Engine> {
   Napi::Value submit_sync(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
 
+  // (target: Float64Array) -> promise: the peaks of host and device after all submitted work; new ones begin.
+  Napi::Value take_peak(const Napi::CallbackInfo& info);
+
   // Returns pooled memory to the system and begins a new peak.
   Napi::Value trim(const Napi::CallbackInfo& info);
 

@@ -53,6 +53,7 @@ class OpenDevice final : public Device {
     out.pooled_bytes = out.slab_bytes - out.live_bytes;
     return out;
   }
+  void reset_peak() override { core_.stats.peak_bytes = core_.stats.live_bytes; }
   void trim() override {
     core_.guarded("trim", [&] { slabs_->trim(); });
   }

@@ -17,7 +17,8 @@ import { AttentionCache, allOrNothing } from './shared/cache.js';
 import { type Config, type ConfigInput, type Options, type Schema, schemaOf } from './shared/config.js';
 import { type AttentionMetrics, type MetricsOptions, metricsOf } from './shared/metrics.js';
 import { Rotary } from './shared/positions.js';
-import { checkCausal, resolve, type Supports } from './shared/resolve.js';
+import { checkCausal, resolve, rotaryDimOf, type Supports } from './shared/resolve.js';
+import { entering } from './shared/watch.js';
 
 export type { Supports };
 
@@ -51,6 +52,13 @@ export interface AttentionKind<O extends Options = Options> {
   readonly samples: readonly Partial<ConfigInput<O>>[];
   /** Number of parameters of a layer: what `size` of the layer says. */
   parameters(config: Config<O>): number;
+  /**
+   * What schemas cannot say: options that contradict each other.
+   * @throws ArgumentError whose message begins with the option at fault
+   */
+  check?(config: Config<O>): void;
+  /** Channels of a head that a Rotary turns. Default: all, headDim. */
+  rotaryDim?(config: Config<O>): number;
   create(config: ConfigInput<O>, inits?: AttentionInits): Attention<O>;
 }
 
@@ -132,13 +140,14 @@ export abstract class Attention<O extends Options = Options> extends Module {
 
   /** Channels that a Rotary for this layer turns. */
   get rotaryDim(): number {
-    return this.config.headDim;
+    return rotaryDimOf(this.kind, this.config as Config<O>);
   }
 
   /** @param x [batch, length, dim] */
   forward(x: Tensor, call: AttentionCall = {}): Tensor {
     const { cache, residual } = call;
     checkTensor(this.kind.name, 'x', x);
+    entering(this);
     return onRuntime(x.runtime, () =>
       scope(() => {
         const context = this.#context(x, call);
@@ -177,8 +186,13 @@ export abstract class Attention<O extends Options = Options> extends Module {
     const { heads, regions, mps, ...call } = options;
     const { causal = this.config.causal } = call;
     const { window } = this.config;
-    const forward = () => this.unnoticed(() => this.forward(x, call));
+    const forward = () => this.watched(() => this.unnoticed(() => this.forward(x, call)));
     return metricsOf(this.kind.name, forward, { causal, window }, { heads, regions, mps });
+  }
+
+  /** Runs `fn`, which is not async, in which metrics look at this layer: a kind that counts its calls does not count these. */
+  watched<T>(fn: () => T): T {
+    return fn();
   }
 
   /** A forward pass that is only looked at: it leaves no gradient, and draws no dropout from the stream of training. */

@@ -6,6 +6,7 @@ export * from './hrr.js';
 export * from './hyperbolic.js';
 export * from './linear.js';
 export * from './mha.js';
+export * from './novalue.js';
 export * from './performer.js';
 export * from './simplicial.js';
 export * from './tiled.js';

@@ -24,7 +24,6 @@ import { RowCache } from './shared/cache.js';
 import type { ConfigInput } from './shared/config.js';
 import { Heads, Out } from './shared/heads.js';
 import { type Cut, inTiles, packedInTiles, type Range, type Tiled, unseen } from './shared/in-tiles.js';
-import type { AttentionMetrics, MetricsOptions } from './shared/metrics.js';
 import { type KeyCache, keyCache } from './shared/packed.js';
 import { type Grid, massesOf, type TileFigures, TileMeter } from './shared/tile-meter.js';
 import { keysOf, tileFor, tilesOf } from './shared/tiling.js';
@@ -59,16 +58,6 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(tiledKind, config);
     const { dim, heads, kvHeads, headDim, bias, tileSize, minTile: min, maxTile: max } = this.config;
-    if (min > max)
-      throw new ArgumentError(`minTile is ${min}, maxTile is ${max}`, {
-        op: tiledKind.name,
-        hint: 'minTile is at most maxTile',
-      });
-    if (tileSize < min || tileSize > max)
-      throw new ArgumentError(`tileSize is ${tileSize}`, {
-        op: tiledKind.name,
-        hint: `it lies between minTile and maxTile: ${min} to ${max}`,
-      });
     this.qkv = new Heads({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }, inits);
     this.out = new Out(this.config, inits);
     this.#tile = tileSize;
@@ -105,8 +94,8 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
   }
 
   /** A call that is only looked at does not count: what is measured next, and when, stays as it was. */
-  override metrics(x: Tensor, options: MetricsOptions & MeasuredCall = {}): Promise<AttentionMetrics> {
-    return this.#as(false, () => super.metrics(x, options)); // its forward pass is over when it returns
+  override watched<T>(fn: () => T): T {
+    return this.#as(false, fn);
   }
 
   override dispose(): void {
@@ -244,6 +233,19 @@ export const tiledKind: AttentionKind<typeof options> = defineAttention({
     { minTile: 2, tileSize: 4, window: 3 },
     { minTile: 1, tileSize: 5, causal: false },
   ],
+  check({ tileSize, minTile: min, maxTile: max }) {
+    const op = 'QuantumGeometricAttention';
+    if (min > max)
+      throw new ArgumentError(`minTile is ${min}, maxTile is ${max}`, {
+        op,
+        hint: 'minTile is at most maxTile',
+      });
+    if (tileSize < min || tileSize > max)
+      throw new ArgumentError(`tileSize is ${tileSize}`, {
+        op,
+        hint: `it lies between minTile and maxTile: ${min} to ${max}`,
+      });
+  },
   parameters: ({ dim, heads, kvHeads, headDim, bias }) =>
     Heads.parameters({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }) +
     Out.parameters({ dim, heads, headDim, bias }),

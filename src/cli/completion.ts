@@ -3,9 +3,9 @@ import { Argument, type Command, Option } from 'commander';
 import { type Answer, complete, type Sources } from './complete.js';
 import { print } from './output.js';
 
-/** Lines that a script reads: `value<Tab>description`, and last what paths the shell may add. */
+/** Lines that a script reads: `value<Tab>description` or a value alone, and last what paths the shell may add. */
 export const lines = ({ candidates, paths }: Answer): string[] => [
-  ...candidates.map(({ value, doc = '' }) => `${value}\t${doc}`),
+  ...candidates.map(({ value, doc }) => (doc ? `${value}\t${doc}` : value)),
   ...(paths === 'none' ? [] : [`:${paths}`]),
 ];
 
@@ -85,9 +85,12 @@ _attn_vk() {
   local -a whole open
   while IFS= read -r line; do
     case $line in
-      (:files|:folders) paths=$line ;;
-      (*=$'\\t'*) open+=("\${\${line%%$'\\t'*}//:/\\\\:}:\${line#*$'\\t'}") ;;
-      (*) whole+=("\${\${line%%$'\\t'*}//:/\\\\:}:\${line#*$'\\t'}") ;;
+      (:files|:folders) paths=$line; continue ;;
+    esac
+    line=\${line//:/\\\\:}
+    case \${line%%$'\\t'*} in
+      (*=) open+=("\${line/$'\\t'/:}") ;;
+      (*) whole+=("\${line/$'\\t'/:}") ;;
     esac
   done < <("\${words[1]}" complete --shell zsh -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
   (( \${#whole} )) && _describe 'attn-vk' whole

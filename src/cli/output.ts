@@ -19,10 +19,11 @@ export function size(bytes: number): string {
   return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
 }
 
-/** '812', '1.2 thousand', '0.8 million' */
+/** '812', '52.5 thousand', '1.20 million' */
 export function count(n: number): string {
   if (n < 1e4) return String(n);
-  return n < 1e5 ? `${(n / 1e3).toFixed(1)} thousand` : `${(n / 1e6).toFixed(n < 1e8 ? 2 : 0)} million`;
+  if (n < 1e6) return `${(n / 1e3).toFixed(n < 1e5 ? 1 : 0)} thousand`;
+  return `${(n / 1e6).toFixed(n < 1e8 ? 2 : 0)} million`;
 }
 
 /** '45 s', '3 min 20 s', '2 h 05 min' */

@@ -30,10 +30,13 @@ export const copyData = defineData({
     { length: 31, batch: 3, vocab: 2, form: 'half', loss: 'all' },
   ],
 
-  open({ length, vocab, form, loss, seed: own }, context) {
-    const seed = own ?? context.seed;
+  check({ length }) {
     if (length < 2)
       throw impossible('length', `a copy needs at least 2 places, got ${length}`, 'make it longer');
+  },
+
+  open({ vocab, form, loss, seed: own }, context) {
+    const seed = own ?? context.seed;
     const write = form === 'random' ? writeRandom : writeHalf;
     return {
       vocab,

@@ -75,6 +75,8 @@ export interface DataKind<O extends Options = Options> {
   readonly options: O;
   /** Configurations that tests walk; they need no file that is not in the repository. */
   readonly samples: readonly Record<string, unknown>[];
+  /** What schemas cannot say. @throws ConfigError whose path is `data.` and the option at fault */
+  check?(config: DataConfig<O>): void;
   /**
    * @throws DataError for what is missing, empty, too short or no text, saying where to get it, how many bytes it has and
    * its SHA-256

@@ -70,8 +70,9 @@ export const markovData = defineData({
     },
   ],
 
+  check,
+
   open(config) {
-    check(config);
     const { vocab, topics, sequences, seed } = config;
     const languages = new MicroLanguages(config, seed);
     const sorted = config.topicOrdered ? byDominantTopic(config) : null;

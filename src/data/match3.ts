@@ -33,11 +33,15 @@ export const match3Data = defineData({
     { length: 16, batch: 2, modulus: 37, causal: true },
   ],
 
+  check(config) {
+    const { length, causal } = config;
+    if (length < 3) throw impossible('length', `a triple needs 3 places, got ${length}`, 'make rows longer');
+    if (!causal) checkBothOccur(length, modulusOf(config));
+  },
+
   open({ length, modulus, causal, seed: own }, context) {
     const seed = own ?? context.seed;
-    if (length < 3) throw impossible('length', `a triple needs 3 places, got ${length}`, 'make rows longer');
-    const M = modulus ?? Math.max(3, Math.round(causal ? length ** 2 : length ** 2 / (2 * Math.LN2)));
-    if (!causal) checkBothOccur(length, M);
+    const M = modulusOf({ length, modulus, causal });
     const write = causal ? writeCausal : writeAnywhere;
     return {
       vocab: M + 2,
@@ -56,6 +60,9 @@ export const match3Data = defineData({
     };
   },
 });
+
+const modulusOf = ({ length, modulus, causal }: { length: number; modulus?: number; causal: boolean }) =>
+  modulus ?? Math.max(3, Math.round(causal ? length ** 2 : length ** 2 / (2 * Math.LN2)));
 
 /**
  * Of tokens drawn uniformly, a place is no with probability about exp(-T² / 2M): pairs of others, each of which

@@ -22,21 +22,23 @@ export const needleData = defineData({
     { length: 24, batch: 2, pairs: 4, queries: 4, keys: 4, values: 2, filler: 1 },
   ],
 
-  open({ length, pairs, queries, keys, values, filler, seed: own }, context) {
-    const seed = own ?? context.seed;
+  check({ length, pairs, queries, keys }) {
     if (pairs > keys)
       throw impossible('pairs', `${pairs} pairs need as many keys, got ${keys}`, `set data.keys to ${pairs}`);
     if (queries > pairs)
       throw impossible('queries', `${queries} queries of ${pairs} pairs`, `ask for ${pairs} at most`);
-    // A query is marker, key and answer; the last answer is only a label.
-    const asked = 3 * queries - 1;
-    const hay = length - asked;
-    if (hay < 2 * pairs)
+    const asked = askedOf(queries);
+    if (length - asked < 2 * pairs)
       throw impossible(
         'length',
         `${pairs} pairs and ${queries} queries take ${2 * pairs + asked} places, got ${length}`,
         'make rows longer, or hide less in them',
       );
+  },
+
+  open({ length, pairs, queries, keys, values, filler, seed: own }, context) {
+    const seed = own ?? context.seed;
+    const hay = length - askedOf(queries);
     const marker = keys + values + filler;
     return {
       vocab: marker + 1,
@@ -75,3 +77,6 @@ export const needleData = defineData({
     };
   },
 });
+
+/** Places of queries: each is marker, key and answer, and the last answer is only a label. */
+const askedOf = (queries: number): number => 3 * queries - 1;

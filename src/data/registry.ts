@@ -1,7 +1,7 @@
 /** Every data set, as configurations, tests and documents read them: whatever index.ts exports. */
 import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { problemsOf } from '../config/schema.js';
+import { problemsOf, refused } from '../config/schema.js';
 import { dotted } from '../config/walk.js';
 import { ConfigError } from '../runtime/errors.js';
 import {
@@ -31,7 +31,17 @@ export function dataKind(name: string): DataKind {
 
 /** What a kind's configuration has to be: its name, the common options and its own, and no other key. */
 export const dataSchema = (kind: DataKind) =>
-  z.strictObject({ name: z.literal(kind.name), ...commonOptions, ...kind.options });
+  z
+    .strictObject({ name: z.literal(kind.name), ...commonOptions, ...kind.options })
+    .superRefine((config, context) => {
+      try {
+        kind.check?.(config as AnyDataConfig);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        const { path, what, hint } = error;
+        refused(context, path.split('.').slice(1), { what: what.slice(path.length), hint });
+      }
+    });
 
 /**
  * A configuration with its defaults filled in.

@@ -1,6 +1,7 @@
 /** Rows of objects to a CSV file: the columns are the keys, in the order in which the rows first show them. */
-import { writeToString } from 'fast-csv';
-import { writeAtomic } from './files.js';
+import { parseString, writeToString } from 'fast-csv';
+import { FormatError } from '../runtime/errors.js';
+import { readBytes, writeAtomic } from './files.js';
 
 export type Cell = string | number | boolean | null | undefined;
 
@@ -13,4 +14,22 @@ export async function toCsv(rows: readonly Record<string, Cell>[]): Promise<stri
 
 export async function writeCsv(path: string, rows: readonly Record<string, Cell>[]): Promise<void> {
   writeAtomic(path, await toCsv(rows));
+}
+
+/**
+ * Rows of a CSV file whose first line names the columns; cells are texts.
+ * @throws StorageError where it cannot be read, FormatError for a row that has not as many cells as there are columns
+ */
+export async function readCsv(path: string): Promise<Record<string, string>[]> {
+  const text = new TextDecoder().decode(readBytes(path));
+  const rows: Record<string, string>[] = [];
+  try {
+    for await (const row of parseString(text, { headers: true, strictColumnHandling: false })) rows.push(row);
+  } catch (error) {
+    throw new FormatError(`${path} is no table: ${(error as Error).message}`, {
+      hint: 'the file is damaged, or something else',
+      cause: error,
+    });
+  }
+  return rows;
 }

@@ -1,6 +1,13 @@
 /** Tensors of no device: what files hold. */
-import { ArgumentError } from '../runtime/errors.js';
-import { allocateArray, checkDType, type DType, type TypedArray } from '../tensor/dtype.js';
+import { ArgumentError, FormatError } from '../runtime/errors.js';
+import {
+  allocateArray,
+  checkDType,
+  type DType,
+  fromBfloat16,
+  fromFloat16,
+  type TypedArray,
+} from '../tensor/dtype.js';
 import { checkShape, describe, show, sizeOf } from '../tensor/shape.js';
 import type { StateDict } from '../tensor/state-dict.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
@@ -57,3 +64,40 @@ export function checkHost(op: string, name: string, value: HostTensor): HostTens
     );
   return value;
 }
+
+/**
+ * F64 as float32, or I64 as int32, little endian.
+ * @param what names them in errors
+ * @throws FormatError where a value would change
+ */
+export function narrowed(stored: 'F64' | 'I64', bytes: Uint8Array, what: string): TypedArray {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const data = allocateArray(stored === 'F64' ? 'float32' : 'int32', bytes.length / 8);
+  for (let i = 0; i < data.length; i++) {
+    const x = stored === 'F64' ? view.getFloat64(8 * i, true) : view.getBigInt64(8 * i, true);
+    data[i] = Number(x);
+    if (typeof x === 'bigint' ? BigInt(data[i]!) !== x : !Object.is(data[i], x))
+      throw new FormatError(
+        `${what} is ${stored}, and ${x} is no ${stored === 'F64' ? 'float32' : 'int32'}`,
+        {
+          hint: 'convert it where the file is made',
+        },
+      );
+  }
+  return data;
+}
+
+const halves = { float16: fromFloat16, bfloat16: fromBfloat16 } as const;
+
+/** Floats as float32: exact. Undefined for other dtypes. */
+export function toFloat32({ dtype, data }: HostTensor): Float32Array | undefined {
+  if (data instanceof Float32Array) return data;
+  if (dtype !== 'float16' && dtype !== 'bfloat16') return undefined;
+  const table = (tables[dtype] ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => halves[dtype](bits)));
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < out.length; i++) out[i] = table[data[i]!]!;
+  return out;
+}
+
+/** The value of every half. */
+const tables: Partial<Record<DType, Float32Array>> = {};

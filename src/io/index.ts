@@ -1,5 +1,6 @@
 /** Files that others read and write. */
 export { type LayoutName, loadModel, type SaveOptions, saveModel } from './model-folder.js';
+export { readNpy, writeNpy } from './npy.js';
 export {
   fromHost,
   type HostTensor,
@@ -10,3 +11,4 @@ export {
   toHost,
   writeSafetensors,
 } from './safetensors.js';
+export { EventWriter } from './tensorboard.js';

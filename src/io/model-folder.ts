@@ -1,90 +1,184 @@
 /**
- * A model as a folder: config.json, model.safetensors, tokenizer.json. Where Hugging Face's classes can express the model
- * exactly, the folder is in their layout and opens there.
+ * A model as a folder: config.json, model.safetensors, tokenizer.json. Where one of Hugging Face's classes expresses the
+ * model exactly, the folder is in its layout and opens there; config.json holds ours, under `attn_vk`, in any case.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { noGrad } from '../autograd/modes.js';
+import { isDeepStrictEqual } from 'node:util';
+import type { YarnOptions } from '../attention/shared/extension.js';
 import type { GPTConfig } from '../model/config.js';
 import { GPT } from '../model/gpt.js';
-import { CheckpointError, FormatError } from '../runtime/errors.js';
+import { ArgumentError, AttnError, CheckpointError, FormatError } from '../runtime/errors.js';
 import { generator } from '../tensor/generator.js';
-import { tensor } from '../tensor/tensor.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { readTokenizer, type Tokenizer, writeTokenizer } from '../tokenizer/index.js';
 import { readBytes, writeAtomic } from './files.js';
-import { sourceOf } from './host.js';
 import { isObject, type JsonObject, parseObject } from './json.js';
-import { ownLayout } from './layouts/own.js';
-import { SafetensorsFile, streamSafetensors } from './safetensors.js';
+import { gpt2Layout } from './layouts/gpt2.js';
+import type { Layout } from './layouts/layout.js';
+import { llamaLayout, qwen3Layout } from './layouts/llama.js';
+import { streamSafetensors } from './safetensors.js';
+import { fill, find, ownSlots, sources } from './slots.js';
+import { WEIGHTS, Weights } from './weights.js';
 
-export type LayoutName = 'attn-vk' | 'gpt2' | 'llama' | 'qwen3';
+const layouts = [gpt2Layout, llamaLayout, qwen3Layout] as const;
+const OWN = 'attn-vk';
+
+export type LayoutName = typeof OWN | 'gpt2' | 'llama' | 'qwen3';
 
 export interface SaveOptions {
+  /** Written beside the model, so that texts can be read and made. */
   tokenizer?: Tokenizer | null;
+  /** Default 'auto': the first of Hugging Face's that expresses the model exactly, else 'attn-vk', which takes any. */
   layout?: 'auto' | LayoutName;
 }
 
-/** Writes the model: each file whole or not at all, config.json last. */
-export async function saveModel(folder: string, model: GPT, { tokenizer }: SaveOptions = {}): Promise<void> {
-  const parameters = [...model.namedParameters()];
-  await streamSafetensors(
-    join(folder, 'model.safetensors'),
-    Object.fromEntries(parameters.map(([name, p]) => [name, sourceOf(p)])),
-    { format: 'pt' },
-  );
-  if (tokenizer) writeAtomic(join(folder, 'tokenizer.json'), json(tokenizer.toJSON()));
-  const own = { version: 1, layout: ownLayout.name, config: model.config };
-  writeAtomic(join(folder, 'config.json'), json({ ...ownLayout.toConfig(model), attn_vk: own }));
+/** What stands under `attn_vk` in config.json. */
+interface Own {
+  version: 1;
+  config: GPTConfig;
+  /** Where the rotation is not what config says: stretched, dropped, or null: taken away. */
+  rope?: { yarn: YarnOptions | null; temperature: number | null } | null;
 }
+
+/**
+ * Writes the model: each file whole or not at all, config.json last.
+ * @throws ArgumentError for a layout that cannot express the model, StorageError where nothing can be written
+ */
+export async function saveModel(
+  folder: string,
+  model: GPT,
+  { tokenizer, layout: wanted = 'auto' }: SaveOptions = {},
+): Promise<void> {
+  const layout = choose(model, wanted);
+  const slots = layout?.slots(model.config) ?? ownSlots(model);
+  await streamSafetensors(join(folder, WEIGHTS), sources(model, slots), { format: 'pt' });
+  if (tokenizer) {
+    writeTokenizer(join(folder, 'tokenizer.json'), tokenizer);
+    const classes = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
+    writeAtomic(join(folder, 'tokenizer_config.json'), json(classes));
+  }
+  const own: Own = { version: 1, config: model.config, rope: turned(model) };
+  const theirs = layout ? { ...layout.toConfig(model.config), ...untold } : { model_type: OWN };
+  writeAtomic(join(folder, 'config.json'), json({ ...theirs, attn_vk: own }));
+}
+
+/** Tokens that end a text are the tokenizer's business; unsaid, Hugging Face takes those of the published models. */
+const untold = { bos_token_id: null, eos_token_id: null, dtype: 'float32' };
 
 const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`;
 
-/** @throws CheckpointError for what is not there or does not fit the model, FormatError for files that are damaged */
+/** undefined for our own. */
+function choose(model: GPT, wanted: 'auto' | LayoutName): Layout | undefined {
+  if (wanted === OWN) return undefined;
+  if (wanted === 'auto') return layouts.find((layout) => reason(layout, model) === null);
+  const layout = layouts.find(({ name }) => name === wanted);
+  if (!layout)
+    throw new ArgumentError(`there is no layout '${String(wanted)}'`, {
+      op: 'saveModel',
+      hint: `auto, ${OWN}, ${layouts.map(({ name }) => name).join(', ')}`,
+    });
+  const why = reason(layout, model);
+  if (why !== null)
+    throw new ArgumentError(`the layout '${wanted}' cannot express the model: ${why}`, {
+      op: 'saveModel',
+      hint: `'${OWN}' takes any model, 'auto' the layout that fits`,
+    });
+  return layout;
+}
+
+/** Why a layout cannot express a model. */
+function reason(layout: Layout, model: GPT): string | null {
+  const refused = layout.refuses(model.config);
+  if (refused !== null) return refused;
+  if (turned(model) !== undefined) return 'the rotation was changed after it was made';
+  const known = new Set([...layout.slots(model.config)].map(({ parameter }) => parameter));
+  const extra = [...model.namedParameters()].find(([name]) => !known.has(name));
+  return extra ? `it has a parameter '${extra[0]}'` : null;
+}
+
+/** undefined: as the configuration says. */
+function turned({ config, rope }: GPT): Own['rope'] {
+  if (!rope) return config.positions === 'rope' ? null : undefined;
+  const { yarn, temperature } = rope;
+  return yarn || temperature !== null ? { yarn, temperature } : undefined;
+}
+
+/**
+ * A model that was saved here, or a folder of GPT2LMHeadModel, LlamaForCausalLM or Qwen3ForCausalLM; halves become float32.
+ * @throws CheckpointError for what is not there or does not belong together, FormatError for files that are damaged,
+ * ConfigError for an option that models here have not
+ */
 export async function loadModel(
   folder: string,
-): Promise<{ model: GPT; tokenizer: Tokenizer | null; layout: string }> {
-  const config = ownConfig(readJson(join(folder, 'config.json')), folder);
-  const path = join(folder, 'model.safetensors');
+): Promise<{ model: GPT; tokenizer: Tokenizer | null; layout: LayoutName }> {
+  const path = join(folder, 'config.json');
   if (!existsSync(path))
     throw new CheckpointError(`there is no ${path}`, { hint: 'name the folder of a model' });
-  const drawn = generator.state;
-  const model = new GPT(config);
-  generator.state = drawn; // weights are read: nothing was drawn
+  const { layout, own, config } = understood(parseObject(readBytes(path), path), path);
+  using weights = new Weights(folder);
+  const found = layout && find(weights, layout.slots(config), layout.canonical);
+  const model = made(config, path);
   try {
-    using file = new SafetensorsFile(path);
-    const wanted = new Map(model.namedParameters());
-    for (const name of file.names)
-      if (!wanted.has(name))
-        throw new CheckpointError(`${path} has a tensor '${name}', which the model has not`, {
-          hint: 'config.json and model.safetensors belong together',
-        });
-    for (const [name] of wanted) {
-      if (!file.describe(name))
-        throw new CheckpointError(`${path} has no tensor '${name}'`, {
-          hint: 'config.json and model.safetensors belong together',
-        });
-      const { dtype, shape, data } = file.read(name);
-      using t = tensor(data, shape, { dtype });
-      noGrad(() => model.loadStateDict({ [name]: t }, { strict: false }));
-    }
+    fill(model, found ?? find(weights, ownSlots(model), (name) => name), weights);
+    if (own?.rope !== undefined) turn(model, own.rope);
+    const tokens = join(folder, 'tokenizer.json');
+    const tokenizer = existsSync(tokens) ? readTokenizer(tokens) : null;
+    return { model, tokenizer, layout: (layout?.name as LayoutName) ?? OWN };
   } catch (error) {
     model.dispose();
     throw error;
   }
-  return { model, tokenizer: null, layout: ownLayout.name };
 }
 
-function readJson(path: string): JsonObject {
-  if (!existsSync(path))
-    throw new CheckpointError(`there is no ${path}`, { hint: 'name the folder of a model' });
-  return parseObject(readBytes(path), path);
-}
-
-function ownConfig(config: JsonObject, folder: string): GPTConfig {
-  const own = config.attn_vk;
-  if (!isObject(own) || !isObject(own.config))
-    throw new FormatError(`${join(folder, 'config.json')} has no attn_vk.config`, {
-      hint: 'was the model saved here?',
+/** Which layout a folder has, and of which model. */
+function understood(
+  theirs: JsonObject,
+  path: string,
+): { layout: Layout | undefined; own: Own | undefined; config: GPTConfig } {
+  const own =
+    isObject(theirs.attn_vk) && isObject(theirs.attn_vk.config)
+      ? (theirs.attn_vk as unknown as Own)
+      : undefined;
+  if (theirs.model_type === OWN && own) return { layout: undefined, own, config: own.config };
+  const layout = layouts.find(({ name }) => name === theirs.model_type);
+  if (!layout)
+    throw new FormatError(`${path}: model_type is ${JSON.stringify(theirs.model_type)}`, {
+      hint: `what can be read is ${[OWN, ...layouts.map(({ name }) => name)].join(', ')}`,
     });
-  return own.config as unknown as GPTConfig;
+  // A folder that others changed since, and left our part in, is what they say.
+  const config = layout.fromConfig(theirs, path);
+  const ours = own && agrees(layout, own.config, theirs) ? own : undefined;
+  return { layout, own: ours, config: ours?.config ?? config };
+}
+
+function agrees(layout: Layout, config: GPTConfig, theirs: JsonObject): boolean {
+  try {
+    const told = layout.refuses(config) === null ? Object.entries(layout.toConfig(config)) : undefined;
+    return told?.every(([key, value]) => isDeepStrictEqual(theirs[key], value)) ?? false;
+  } catch {
+    return false;
+  }
+}
+
+/** The model of a configuration; its values are to be read, so nothing is drawn from the generator. */
+function made(config: GPTConfig, path: string): GPT {
+  const before = generator.state;
+  try {
+    return new GPT(config);
+  } catch (cause) {
+    if (!(cause instanceof AttnError)) throw cause;
+    throw new FormatError(`${path} describes no model: ${cause.what}`, { hint: cause.hint, cause });
+  } finally {
+    generator.state = before;
+  }
+}
+
+function turn(model: GPT, rope: Own['rope']): void {
+  if (!rope) {
+    model.rope?.dispose();
+    model.rope = null;
+  } else if (model.rope) {
+    model.rope.yarn = rope.yarn;
+    if (rope.temperature !== null) model.rope.drop({ temperature: rope.temperature });
+  }
 }

@@ -4,9 +4,9 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { FormatError } from '../runtime/errors.js';
-import { allocateArray, type TypedArray } from '../tensor/dtype.js';
+import { allocateArray } from '../tensor/dtype.js';
 import { PartialFile, storageError } from './files.js';
-import { bytesOf, checkHost, type HostTensor, type TensorSource } from './host.js';
+import { bytesOf, checkHost, type HostTensor, narrowed, type TensorSource } from './host.js';
 import { type Entry, headerLength, makeHeader, parseHeader } from './safetensors.header.js';
 
 export { fromHost, type HostTensor, type TensorSource, toHost } from './host.js';
@@ -109,7 +109,12 @@ export class SafetensorsFile {
         hint: 'names lists those there are',
       });
     const { stored, dtype, shape, begin, end } = entry;
-    if (stored === 'F64' || stored === 'I64') return { dtype, shape, data: this.#narrowed(entry) };
+    if (stored === 'F64' || stored === 'I64')
+      return {
+        dtype,
+        shape,
+        data: narrowed(stored, this.#bytes(begin, end - begin), `'${name}' in ${this.path}`),
+      };
     const data = allocateArray(
       dtype,
       shape.reduce((n, d) => n * d, 1),
@@ -129,20 +134,6 @@ export class SafetensorsFile {
 
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  #narrowed({ name, stored, dtype, begin, end }: Entry): TypedArray {
-    const { buffer } = this.#bytes(begin, end - begin);
-    const wide = stored === 'F64' ? new Float64Array(buffer) : new BigInt64Array(buffer);
-    const data = allocateArray(dtype, wide.length);
-    wide.forEach((x, i) => {
-      data[i] = Number(x);
-      if (typeof x === 'bigint' ? BigInt(data[i]!) !== x : !Object.is(data[i], x))
-        throw new FormatError(`'${name}' in ${this.path} is ${stored}, and ${x} is no ${dtype}`, {
-          hint: `convert it to ${dtype === 'float32' ? 'F32' : 'I32'} where the file is made`,
-        });
-    });
-    return data;
   }
 
   #bytes(from: number, count: number): Uint8Array<ArrayBuffer> {

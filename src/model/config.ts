@@ -1,6 +1,11 @@
 /** What a GPT is configured by: one schema for code, YAML and the config.json of a checkpoint. */
 import { z } from 'zod';
-import { type AnyAttentionConfig, attentionKinds } from '../attention/registry.js';
+import { type AnyAttentionConfig, attentionKind, attentionKinds } from '../attention/registry.js';
+import { resolve, rotaryDimOf } from '../attention/shared/resolve.js';
+import { refused } from '../config/schema.js';
+import { AttnError } from '../runtime/errors.js';
+import { type BlockForm, blockForms } from './forms.js';
+import { type Objective, objectives } from './objectives.js';
 
 const size = (doc: string) => z.int().min(1).describe(doc);
 
@@ -29,9 +34,9 @@ export const modelOptions = {
     .prefault({ kind: 'flash' })
     .describe("the kind of attention and its options, as { kind: 'flash', kvHeads: 2 }"),
   block: z
-    .enum(['sequential', 'parallel', 'axm', 'timesplus', 'plustimes', 'xplus', 'escape', 'noattn', 'bare'])
+    .enum(Object.keys(blockForms) as BlockForm[])
     .default('sequential')
-    .describe('how attention a and MLP m change the residual stream: the formulas of blockKinds'),
+    .describe(`how attention a and MLP m change the stream r, with x = norm(r): ${formulas()}`),
   attentionScale: z.number().default(1).describe('a factor of what attention gives'),
   shared: z.boolean().default(false).describe('one block, with one norm, is applied `layers` times'),
   mlp: z
@@ -63,19 +68,78 @@ export const modelOptions = {
     .default('residual')
     .describe("of weights, N(0, 0.02²); 'residual': projections back are smaller by √(2 layers)"),
   objective: z
-    .enum(['last', 'all', 'exit1', 'exit2', 'exit3', 'exit4', 'exit5', 'exit6'])
+    .enum(objectives)
     .default('last')
-    .describe('what training minimises: the loss of the last layer, of all, or an early exit’s'),
+    .describe('what training minimises: the loss of the last layer, of all layers, or a form of early exit'),
 };
 
-export const gptSchema = z.strictObject({
-  vocab: size('tokens that there are'),
-  length: size('the longest sequence'),
-  ...modelOptions,
-});
+/** What a run says of its model: its data give `vocab` and `length`. */
+export const modelSchema = z.strictObject(modelOptions).superRefine(possible);
+
+export const gptSchema = z
+  .strictObject({
+    vocab: size('tokens that there are'),
+    length: size('the longest sequence'),
+    ...modelOptions,
+  })
+  .superRefine(possible);
 
 /** What a user writes. */
 export type GPTConfig = z.input<typeof gptSchema>;
 
 /** What a model holds: every default filled in. */
 export type GPTSettings = z.output<typeof gptSchema>;
+
+/** What a model's parts say of each other; a message completes "… is …, expected". */
+function possible(model: Omit<GPTSettings, 'vocab' | 'length'>, context: z.RefinementCtx): void {
+  const refuse = (option: keyof typeof modelOptions, message: string) =>
+    context.addIssue({ code: 'custom', path: [option], message });
+  const { block, mlp, hidden, positions, objective, shared } = model;
+  const { attends, feeds } = blockForms[block];
+  if (mlp === 'none' && feeds) refuse('mlp', `an MLP: block '${block}' is made of one`);
+  if (mlp === 'none' && hidden !== undefined) refuse('hidden', "nothing where mlp is 'none'");
+  if (judges(objective) && !shared)
+    refuse('objective', 'last, all or exit1 to exit4 unless shared: the block judges what it gave');
+  if (!attends) {
+    if (positions === 'rope') refuse('positions', `none: block '${block}' has no queries to turn`);
+    return;
+  }
+  const layer = layerOf(model, context);
+  if (!layer || positions !== 'rope') return;
+  const { kind, config } = layer;
+  const turned = rotaryDimOf(kind, config);
+  if (!kind.supports.rope) refuse('positions', `learned, sinusoidal or none: '${kind.kind}' has no rotation`);
+  else if (turned % 2 !== 0 || turned < 2)
+    refused(context, ['positions'], {
+      what: `is 'rope' and '${kind.kind}' has heads of ${turned} channels`,
+      hint: 'pairs of channels are turned: headDim is even',
+    });
+}
+
+/** The layer's kind and whole configuration, where it can be. */
+function layerOf(
+  { attention, dim, heads, bias, dropout }: Omit<GPTSettings, 'vocab' | 'length'>,
+  context: z.RefinementCtx,
+) {
+  const kind = attentionKind(attention.kind);
+  try {
+    return { kind, config: resolve(kind, { ...attention, dim, heads, bias, dropout }) };
+  } catch (error) {
+    if (!(error instanceof AttnError)) throw error;
+    // The message begins with the option at fault: the layer's own, or one that the model gives it.
+    const [option = ''] = /^\w+/.exec(error.what) ?? [];
+    const own = !['dim', 'heads', 'bias', 'dropout'].includes(option);
+    const what = error.what.slice(option.length).trimStart();
+    refused(context, own ? ['attention', option] : [option], { what, hint: error.hint });
+    return undefined;
+  }
+}
+
+/** Whether confidence is asked of the block's next application. */
+const judges = (objective: Objective): boolean => objective === 'exit5' || objective === 'exit6';
+
+function formulas(): string {
+  return Object.entries(blockForms)
+    .map(([name, { formula }]) => `${name}: ${formula}`)
+    .join('; ');
+}

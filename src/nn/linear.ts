@@ -84,6 +84,10 @@ export interface MLPOptions {
   biasInit?: Init;
 }
 
+/** Channels inside an MLP where none are given. */
+export const hiddenOf = (dim: number, kind: MLPOptions['kind']): number =>
+  kind === 'swiglu' ? Math.ceil((8 * dim) / 3 / 64) * 64 : 4 * dim;
+
 /** dim → hidden → dim: act(x W₁ᵀ) W₂ᵀ, or (silu(x Wₐᵀ) ⊙ x Wᵦᵀ) W₂ᵀ (Shazeer, "GLU variants improve Transformer", 2020). */
 export class MLP extends Module {
   readonly up: Linear;
@@ -100,7 +104,7 @@ export class MLP extends Module {
         hint: 'gelu, gelu_tanh, relu, silu or swiglu',
       });
     const gated = kind === 'swiglu';
-    const { hidden = gated ? Math.ceil((8 * dim) / 3 / 64) * 64 : 4 * dim } = options;
+    const { hidden = hiddenOf(dim, kind) } = options;
     this.kind = kind;
     this.dropout = checkProbability('MLP', dropout);
     this.up = new Linear(dim, gated ? 2 * hidden : hidden, {

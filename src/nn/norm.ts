@@ -35,6 +35,24 @@ export class LayerNorm extends Module {
   }
 }
 
+/** (x - mean) / √(variance + eps): nothing is learned. */
+export class PlainNorm extends Module {
+  readonly eps: number;
+
+  constructor(
+    readonly dim: number,
+    { eps = 1e-5 }: { eps?: number } = {},
+  ) {
+    super();
+    checkSizes('PlainNorm', { dim });
+    this.eps = checkEps('PlainNorm', eps);
+  }
+
+  forward(x: Tensor, { outDtype = '' }: NormCall = {}): Tensor {
+    return layerNorm(x, undefined, undefined, { eps: this.eps, outDtype });
+  }
+}
+
 /** x / √(mean(x²) + eps) · weight (Zhang & Sennrich, NeurIPS 2019). */
 export class RMSNorm extends Module {
   readonly weight: Parameter;

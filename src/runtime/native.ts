@@ -95,6 +95,8 @@ export interface NativeEngine {
     externalDelta: number,
   ): void;
   stats(wait: boolean): EngineStats;
+  /** Fills [host, device] with the peaks after all submitted work, and begins new ones. */
+  takePeak(target: Float64Array): Promise<void>;
   trim(): void;
   calibrate(prepared: readonly number[], seconds: number): Promise<void>;
   explain(on: boolean): Explanation[];

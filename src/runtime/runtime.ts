@@ -45,6 +45,8 @@ export interface MemoryReport {
 
 export class Runtime {
   readonly caps: Caps | null;
+  /** Of the CPU's team. */
+  readonly threads: number;
   /** Prepared ops by op: filled by ops/record.ts. */
   readonly memo: Map<string | number, unknown>[] = [];
   /** Tensors alive, counted by tensor/tensor.ts. */
@@ -73,6 +75,7 @@ export class Runtime {
     }
     this.#route = resolved.route;
     this.caps = this.#engine.caps();
+    this.threads = resolved.threads;
     alive.add(new WeakRef(this));
   }
 
@@ -290,6 +293,17 @@ export class Runtime {
   stats(): EngineStats {
     this.flush();
     return this.#live().stats(true);
+  }
+
+  /**
+   * Most bytes alive at once, of either side, up to the work recorded last; new peaks begin there. The JavaScript thread
+   * goes on meanwhile.
+   */
+  async takePeak(): Promise<{ host: number; device: number }> {
+    this.flush();
+    const peaks = new Float64Array(2);
+    await this.#live().takePeak(peaks);
+    return { host: peaks[0]!, device: peaks[1]! };
   }
 
   /** Returns pooled memory to the system and begins a new peak. */

@@ -32,7 +32,7 @@ import { onRuntime } from '../../runtime/runtime.js';
 import { keep, scope } from '../../tensor/scope.js';
 import { Tensor, tensor } from '../../tensor/tensor.js';
 import { wide } from './heads.js';
-import { watchWeights } from './watch.js';
+import { watchLayers } from './watch.js';
 
 export interface MetricsOptions {
   /** Query heads whose maps are wanted. */
@@ -43,10 +43,12 @@ export interface MetricsOptions {
   mps?: 'prime' | 'binary';
 }
 
+type RowShape = readonly [batch: number, heads: number, length: number];
+
 export interface AttentionMetrics {
   /** Shannon entropy of the weights of each query, in nats: [batch, heads, length]; 0 where it sees nothing. */
   rows: Float32Array;
-  shape: readonly [batch: number, heads: number, length: number];
+  shape: RowShape;
   /** Mean over batch and queries, of each head. */
   entropy: Float64Array;
   /** What uniform weights over the keys that order and window leave visible would have. */
@@ -59,7 +61,7 @@ export interface AttentionMetrics {
 }
 
 /** A call of an attention op. */
-interface Sweep {
+export interface Sweep {
   op: Op;
   attrs: SomeAttentionAttrs;
   inputs: readonly Tensor[];
@@ -67,9 +69,18 @@ interface Sweep {
 
 const sweeping = new Set<unknown>([attention.op, packedAttention.op, scoredAttention.op]);
 
-/** Runs a forward pass and keeps the operands of its sweeps, or the weights that it held in full. */
-function watch(forward: () => Tensor): { sweeps: Sweep[]; weights: Tensor[] } {
-  const seen: { sweeps: Sweep[]; weights: Tensor[] } = { sweeps: [], weights: [] };
+/** What a call of a layer left: the operands of its sweeps, or the weights that it held in full. */
+export interface Seen {
+  /** Null for what no layer made. */
+  layer: object | null;
+  sweeps: Sweep[];
+  weights: Tensor[];
+}
+
+/** Runs a forward pass, which is not async, and keeps what each call of a layer left, in order. */
+export function watch(forward: () => Tensor): Seen[] {
+  let seen: Seen = { layer: null, sweeps: [], weights: [] };
+  const calls = [seen];
   const alias = (t: Tensor) => keep(new Tensor(t.spec, t));
   const { recorded, watchAll } = observer;
   observer.watchAll = true;
@@ -79,19 +90,38 @@ function watch(forward: () => Tensor): { sweeps: Sweep[]; weights: Tensor[] } {
     if (watchAll || inputs.some((t) => t.edge)) recorded?.(op, problem, inputs, outputs);
   };
   try {
-    watchWeights((w) => seen.weights.push(alias(w)), forward).dispose();
+    const layer = (called: object) => calls.push((seen = { layer: called, sweeps: [], weights: [] }));
+    watchLayers({ layer, weights: (w) => seen.weights.push(alias(w)) }, forward).dispose();
   } catch (error) {
-    release(seen);
+    release(calls);
     throw error;
   } finally {
     Object.assign(observer, { recorded, watchAll });
   }
-  return seen;
+  return calls;
 }
 
-const release = ({ sweeps, weights }: { sweeps: readonly Sweep[]; weights: readonly Tensor[] }): void => {
-  for (const t of [...sweeps.flatMap((s) => s.inputs), ...weights]) t.dispose();
-};
+export function release(calls: readonly Seen[]): void {
+  for (const { sweeps, weights } of calls)
+    for (const t of [...sweeps.flatMap((s) => s.inputs), ...weights]) t.dispose();
+}
+
+/** Row entropies of a call, on their way: float32 [batch, heads, length]. Null where the call has not one set of rows. */
+export function entropiesOf(seen: Seen): { entropies: Tensor; shape: RowShape; keys: number } | null {
+  if (seen.sweeps.length + seen.weights.length !== 1) return null;
+  const weights = seen.weights[0] && wide(seen.weights[0]);
+  return weights
+    ? {
+        entropies: entropyOf(weights),
+        shape: weights.shape.slice(0, 3) as [number, number, number],
+        keys: weights.shape[3]!,
+      }
+    : {
+        entropies: statsOf(seen.sweeps[0]!),
+        shape: rowsOf(seen.sweeps[0]!),
+        keys: sizes(seen.sweeps[0]!).Tk,
+      };
+}
 
 /** Of one forward pass without gradients, which `forward` runs before this function first waits. */
 export async function metricsOf(
@@ -100,12 +130,21 @@ export async function metricsOf(
   order: { causal: boolean; window: number },
   { heads, regions, mps }: MetricsOptions,
 ): Promise<AttentionMetrics> {
-  const seen = watch(forward);
+  const calls = watch(forward);
   try {
     return await scope(async () => {
-      const { sweep, weights } = onlyOne(name, seen);
-      const shape = weights ? (weights.shape.slice(0, 3) as [number, number, number]) : rowsOf(sweep!);
-      const entropies = weights ? entropyOf(weights) : statsOf(sweep!);
+      const seen = {
+        layer: null,
+        sweeps: calls.flatMap((c) => c.sweeps),
+        weights: calls.flatMap((c) => c.weights),
+      };
+      const found = entropiesOf(seen);
+      if (!found)
+        throw new ArgumentError('there are no rows of weights of keys to measure', {
+          op: name,
+          hint: 'kinds that sum over states have none, and those of pairs are told by simplicialStats',
+        });
+      const { entropies, shape, keys } = found;
       const wanted =
         heads ?? (regions !== undefined || mps ? Array.from({ length: shape[1] }, (_, h) => h) : []);
       for (const h of wanted)
@@ -114,33 +153,24 @@ export async function metricsOf(
             op: name,
             hint: `heads count from 0 to ${shape[1] - 1}`,
           });
-      const maps = wanted.length === 0 ? null : chosen(weights ?? weightsOf(sweep!), wanted);
+      const maps =
+        wanted.length === 0
+          ? null
+          : chosen(seen.weights[0] ? wide(seen.weights[0]) : weightsOf(seen.sweeps[0]!), wanted);
       const rows = (await entropies.data()) as Float32Array;
       return {
         rows,
         shape,
         entropy: meansOf(rows, shape),
-        uniform: uniformOf({ Tq: shape[2], Tk: weights ? weights.shape[3]! : sizes(sweep!).Tk, ...order }),
+        uniform: uniformOf({ Tq: shape[2], Tk: keys, ...order }),
         maps: heads ? maps : null,
         entanglement: maps && regions !== undefined ? await computeEntanglementEntropy(maps, regions) : null,
         mps: maps && mps ? await mpsProfile(maps, { modes: mps }) : null,
       };
     });
   } finally {
-    release(seen);
+    release(calls);
   }
-}
-
-function onlyOne(
-  name: string,
-  { sweeps, weights }: { sweeps: readonly Sweep[]; weights: readonly Tensor[] },
-) {
-  if (sweeps.length + weights.length !== 1)
-    throw new ArgumentError('there are no rows of weights of keys to measure', {
-      op: name,
-      hint: 'kinds that sum over states have none, and those of pairs are told by simplicialStats',
-    });
-  return { sweep: sweeps[0], weights: weights[0] && wide(weights[0]) };
 }
 
 // ---------------------------------------------------------------- of a sweep
@@ -218,10 +248,7 @@ function chosen(weights: Tensor, heads: readonly number[]): Tensor {
   return parts.length === 1 ? parts[0]! : concat(parts, { axis: 1 });
 }
 
-function meansOf(
-  rows: Float32Array,
-  [batch, heads, length]: readonly [number, number, number],
-): Float64Array {
+export function meansOf(rows: Float32Array, [batch, heads, length]: RowShape): Float64Array {
   const means = new Float64Array(heads);
   rows.forEach((h, i) => {
     means[Math.floor(i / length) % heads]! += h / (batch * length);
@@ -230,7 +257,7 @@ function meansOf(
 }
 
 /** Mean over queries of the logarithm of how many keys each may see; a padding mask is not looked at. */
-function uniformOf(order: Parameters<typeof visibleKeys>[0]): number {
+export function uniformOf(order: Parameters<typeof visibleKeys>[0]): number {
   let total = 0;
   for (let i = 0; i < order.Tq; i++) {
     const [from, to] = visibleKeys(order, i);

@@ -90,6 +90,10 @@ export class Rotary {
   get dropped(): boolean {
     return this.#dropped !== undefined;
   }
+  /** Of `drop`; null while there is a rotation. */
+  get temperature(): number | null {
+    return this.#dropped ?? null;
+  }
 
   /** How many places the table has now. */
   get length(): number {

@@ -1,10 +1,17 @@
-/** Who is told of weights that a kind holds in full: metrics, while they watch a forward pass. */
+/** Who is told of layers that are called and of weights that a kind holds in full: metrics, while they watch a forward pass. */
 import type { Tensor } from '../../tensor/tensor.js';
 
-let watcher: ((weights: Tensor) => void) | undefined;
+interface Watcher {
+  /** A layer of attention begins. */
+  layer(layer: object): void;
+  /** [batch, heads, length, keys] */
+  weights(weights: Tensor): void;
+}
 
-/** Runs `fn`, which is not async, and tells `seen` the weights [batch, heads, length, keys] that are made in it. */
-export function watchWeights<T>(seen: (weights: Tensor) => void, fn: () => T): T {
+let watcher: Watcher | undefined;
+
+/** Runs `fn`, which is not async, and tells `seen` what is called and made in it. */
+export function watchLayers<T>(seen: Watcher, fn: () => T): T {
   const before = watcher;
   watcher = seen;
   try {
@@ -15,6 +22,8 @@ export function watchWeights<T>(seen: (weights: Tensor) => void, fn: () => T): T
 }
 
 export function told(weights: Tensor): Tensor {
-  watcher?.(weights);
+  watcher?.weights(weights);
   return weights;
 }
+
+export const entering = (layer: object): void => watcher?.layer(layer);
