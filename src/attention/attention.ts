@@ -50,6 +50,8 @@ export interface AttentionKind<O extends Options = Options> {
   readonly supports: Supports;
   /** Configurations that tests walk besides the default one. */
   readonly samples: readonly Partial<ConfigInput<O>>[];
+  /** Channels that a Rotary for a layer turns. Default: those of a head. */
+  rotaryDim?(config: Config<O>): number;
   /** Number of parameters of a layer: what `size` of the layer says. */
   parameters(config: Config<O>): number;
   create(config: ConfigInput<O>, inits?: AttentionInits): Attention<O>;
@@ -133,7 +135,7 @@ export abstract class Attention<O extends Options = Options> extends Module {
 
   /** Channels that a Rotary for this layer turns. */
   get rotaryDim(): number {
-    return this.config.headDim;
+    return this.kind.rotaryDim?.(this.config as Config<O>) ?? this.config.headDim;
   }
 
   /** @param x [batch, length, dim] */

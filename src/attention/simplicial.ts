@@ -85,12 +85,6 @@ export class SimplicialAttention extends Attention<typeof options> {
     this.out = new Out(this.config, inits);
   }
 
-  /** Two of each chunk of three; the third is the axis. */
-  override get rotaryDim(): number {
-    const { headDim, score } = this.config;
-    return score === 'determinant' ? 2 * Math.floor(headDim / 3) : headDim;
-  }
-
   override forward(x: Tensor, call: AttentionCall = {}): Tensor {
     const { rope } = call;
     const turns = this.config.score === 'determinant' && rope instanceof Rotary;
@@ -181,6 +175,8 @@ export const simplicialKind: AttentionKind<typeof options> = defineAttention({
     { w1: 2, w2: 5, qkNorm: true, headDim: 7, kvHeads: 2 },
     { causal: false, w1: 3, w2: 2, bias: false },
   ],
+  // Two of each chunk of three are turned; the third is the axis.
+  rotaryDim: ({ headDim, score }) => (score === 'determinant' ? 2 * Math.floor(headDim / 3) : headDim),
   parameters: ({ dim, heads, kvHeads, headDim, bias, qkNorm }) =>
     Heads.parameters({ dim, parts: partsOf({ heads, kvHeads }), headDim, bias }) +
     Out.parameters({ dim, heads, headDim, bias }) +

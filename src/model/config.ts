@@ -2,9 +2,10 @@
 import { z } from 'zod';
 import { type AnyAttentionConfig, attentionKind, attentionKinds } from '../attention/registry.js';
 import { resolve } from '../attention/shared/resolve.js';
-import { AttnError } from '../runtime/errors.js';
+import { problemsOf } from '../config/schema.js';
+import { ArgumentError, AttnError } from '../runtime/errors.js';
 import { type BlockForm, blockForms } from './forms.js';
-import { type Objective, objectives } from './objectives.js';
+import { judged, objectives } from './objectives.js';
 
 const size = (doc: string) => z.int().min(1).describe(doc);
 
@@ -89,41 +90,59 @@ export type GPTConfig = z.input<typeof gptSchema>;
 /** What a model holds: every default filled in. */
 export type GPTSettings = z.output<typeof gptSchema>;
 
+/** @throws ArgumentError that names the option, what was got and what is accepted */
+export function settingsOf(config: GPTConfig): GPTSettings {
+  const [problem] = problemsOf(gptSchema, config);
+  if (problem) throw new ArgumentError(problem.message, { op: 'GPT', hint: problem.hint });
+  return gptSchema.parse(config);
+}
+
 /** What a model's parts say of each other; a message completes "… is …, expected". */
 function possible(model: Omit<GPTSettings, 'vocab' | 'length'>, context: z.RefinementCtx): void {
-  const refuse = (option: keyof typeof modelOptions, message: string) =>
-    context.addIssue({ code: 'custom', path: [option], message });
+  const refuse = (option: keyof typeof modelOptions, message: string, own: string[] = []) =>
+    context.addIssue({ code: 'custom', path: [option, ...own], message });
   const { block, mlp, hidden, positions, objective, shared } = model;
   const { attends, feeds } = blockForms[block];
   if (mlp === 'none' && feeds) refuse('mlp', `an MLP: block '${block}' is made of one`);
   if (mlp === 'none' && hidden !== undefined) refuse('hidden', "nothing where mlp is 'none'");
-  if (judges(objective) && !shared)
+  if (judged(objective) && !shared)
     refuse('objective', 'last, all or exit1 to exit4 unless shared: the block judges what it gave');
   if (!attends) {
     if (positions === 'rope') refuse('positions', `none: block '${block}' has no queries to turn`);
     return;
   }
+  const { dim, heads, attention } = model;
+  if (attention.headDim === undefined && dim % heads !== 0) {
+    refuse('heads', `a divisor of dim, which is ${dim}; or give attention.headDim`);
+    return;
+  }
   const layer = layerOf(model);
-  if (layer instanceof AttnError)
-    refuse('attention', `a layer that can be: ${layer.what}; ${layer.hint ?? ''}`);
-  else if (positions === 'rope' && !layer.supports.rope)
+  if (layer instanceof AttnError) {
+    // Kinds say first what they refuse: "kvHeads is 3 …".
+    const option = /^(\w+) is /.exec(layer.what)?.[1] ?? '';
+    if (option in attention) refuse('attention', layer.hint ?? layer.what, [option]);
+    else refuse('attention', `a layer that can be: ${layer.what}; ${layer.hint ?? ''}`);
+  } else if (positions === 'rope' && !layer.supports.rope)
     refuse('positions', `learned, sinusoidal or none: '${layer.kind}' has no rotation`);
+  else if (positions === 'rope' && layer.turns % 2 !== 0)
+    refuse(
+      'positions',
+      `an even headDim, whose pairs are turned: '${layer.kind}' has heads of ${layer.turns} channels`,
+    );
 }
 
-/** The kind, where a layer of it can be configured so; else what is wrong. */
+/** What a layer can and how many channels of it turn, where it can be configured so; else what is wrong. */
 function layerOf({ attention, dim, heads, bias, dropout }: Omit<GPTSettings, 'vocab' | 'length'>) {
   try {
     const kind = attentionKind(attention.kind);
-    kind.parameters(resolve(kind, { ...attention, dim, heads, bias, dropout }));
-    return kind;
+    const config = resolve(kind, { ...attention, dim, heads, bias, dropout });
+    kind.parameters(config);
+    return { ...kind, turns: kind.rotaryDim?.(config) ?? config.headDim };
   } catch (error) {
     if (error instanceof AttnError) return error;
     throw error;
   }
 }
-
-/** Whether confidence is asked of the block's next application. */
-const judges = (objective: Objective): boolean => objective === 'exit5' || objective === 'exit6';
 
 function formulas(): string {
   return Object.entries(blockForms)
