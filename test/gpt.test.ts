@@ -370,7 +370,7 @@ describe('GPT', () => {
     await refuses(
       () => new GPT({ ...small, attention: { kind: 'flash', heads: 4 } as never }),
       'ATTN_ARGUMENT',
-      /attention.heads is unknown/,
+      /attention\.heads is unknown/,
     );
     await refuses(
       () => new GPT({ ...small, positions: 'rope', attention: { kind: 'hrr', causal: false } }),

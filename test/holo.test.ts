@@ -310,7 +310,7 @@ describe('HoloAttention', () => {
       expectTyped(await failureOf(fn), { code: 'ATTN_ARGUMENT', says });
     await refuses(() => layer({ headDim: 5 }), /HoloAttention.*headDim is 5/);
     await refuses(() => layer({ redundancy: 17 }), /HoloAttention.*redundancy is 17/);
-    await refuses(() => layer({ decay: 'some' }), /HoloAttention.*decay is some/);
+    await refuses(() => layer({ decay: 'some' }), /HoloAttention.*decay is 'some'/);
     await refuses(() => layer({ segment: -1 }), /HoloAttention.*segment is -1/);
     const x = sequence(1, 3, C);
     await refuses(

@@ -215,7 +215,7 @@ describe('simplicial attention', () => {
     const make = (more: object) => () => layerOf(simplicialKind, { dim: 12, heads: 2, ...more });
     await refuses(make({ w1: 0 }), /SimplicialAttention\(\).*w1 is 0/);
     await refuses(make({ w2: 0 }), /SimplicialAttention\(\).*w2 is 0/);
-    await refuses(make({ score: 'dot' }), /score is dot/);
+    await refuses(make({ score: 'dot' }), /score is 'dot'/);
     await refuses(make({ headDim: 2 }), /headDim is 2/);
     const layer = make({})();
     await refuses(

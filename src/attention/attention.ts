@@ -17,7 +17,7 @@ import { AttentionCache, allOrNothing } from './shared/cache.js';
 import { type Config, type ConfigInput, type Options, type Schema, schemaOf } from './shared/config.js';
 import { type AttentionMetrics, type MetricsOptions, metricsOf } from './shared/metrics.js';
 import { Rotary } from './shared/positions.js';
-import { checkCausal, resolve, type Supports } from './shared/resolve.js';
+import { checkCausal, resolve, rotaryDimOf, type Supports } from './shared/resolve.js';
 import { entering } from './shared/watch.js';
 
 export type { Supports };
@@ -50,10 +50,15 @@ export interface AttentionKind<O extends Options = Options> {
   readonly supports: Supports;
   /** Configurations that tests walk besides the default one. */
   readonly samples: readonly Partial<ConfigInput<O>>[];
-  /** Channels that a Rotary for a layer turns. Default: those of a head. */
-  rotaryDim?(config: Config<O>): number;
   /** Number of parameters of a layer: what `size` of the layer says. */
   parameters(config: Config<O>): number;
+  /**
+   * What schemas cannot say: options that contradict each other.
+   * @throws ArgumentError whose message begins with the option at fault
+   */
+  check?(config: Config<O>): void;
+  /** Channels of a head that a Rotary turns. Default: all, headDim. */
+  rotaryDim?(config: Config<O>): number;
   create(config: ConfigInput<O>, inits?: AttentionInits): Attention<O>;
 }
 
@@ -135,7 +140,7 @@ export abstract class Attention<O extends Options = Options> extends Module {
 
   /** Channels that a Rotary for this layer turns. */
   get rotaryDim(): number {
-    return this.kind.rotaryDim?.(this.config as Config<O>) ?? this.config.headDim;
+    return rotaryDimOf(this.kind, this.config as Config<O>);
   }
 
   /** @param x [batch, length, dim] */

@@ -70,7 +70,6 @@ export class HoloAttention extends RecurrentAttention<typeof options> {
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(holoKind, config);
     const { dim, heads, headDim, bias, decay, gate, redundancy, seed, phases } = this.config;
-    checkHeads(headDim);
     const { init, biasInit } = inits;
     const width = heads * headDim;
     this.qkv = new Heads({ dim, parts: [heads, heads, heads], headDim, bias }, inits);
@@ -205,6 +204,7 @@ export const holoKind: AttentionKind<typeof options> = defineAttention({
   complexity: { time: 'T', memory: 'T', cache: '1' },
   supports: { mask: 'keys', causal: 'always', window: false, alibi: false, rope: true, grouped: false },
   samples: [{ redundancy: 3, phases: 'none', decay: 'none', gate: false, bias: false, headDim: 6 }],
+  check: ({ headDim }) => checkHeads(headDim),
   parameters: ({ dim, heads, headDim, bias, decay, gate }: Config<typeof options>) => {
     checkHeads(headDim);
     const width = heads * headDim;

@@ -70,11 +70,6 @@ export class HyperbolicAttention extends Attention<typeof options> {
     super(hyperbolicKind, config);
     const { dim, heads, kvHeads, headDim, bias } = this.config;
     const { init, outInit = init, biasInit } = inits;
-    if (headDim < 2)
-      throw new ArgumentError(`headDim is ${headDim}`, {
-        op: 'HyperbolicAttention',
-        hint: 'values have a coordinate of time beside those of space: at least 2',
-      });
     const parts = rowsOf(this.config);
     this.qkv = new Linear(dim, parts[0] + parts[1] + parts[2], { bias, init, biasInit, parts });
     this.sharpness = new Parameter(fill({ shape: [heads], value: UNIT }));
@@ -183,6 +178,13 @@ export const hyperbolicKind: AttentionKind<typeof options> = defineAttention({
     { kvHeads: 2, maxRadius: 3, window: 3, alibi: true },
     { causal: false, bias: false, headDim: 6 },
   ],
+  check({ headDim }) {
+    if (headDim < 2)
+      throw new ArgumentError(`headDim is ${headDim}`, {
+        op: 'HyperbolicAttention',
+        hint: 'values have a coordinate of time beside those of space: at least 2',
+      });
+  },
   parameters: ({ dim, heads, kvHeads, headDim, bias }) =>
     rowsOf({ heads, kvHeads, headDim }).reduce((a, b) => a + b) * (dim + (bias ? 1 : 0)) +
     heads * (headDim - 1) * dim +

@@ -69,12 +69,7 @@ export class SimplicialAttention extends Attention<typeof options> {
 
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(simplicialKind, config);
-    const { dim, heads, kvHeads, headDim, bias, qkNorm, score } = this.config;
-    if (headDim > MOST_CHANNELS || (score === 'determinant' && headDim < 3))
-      throw new ArgumentError(`headDim is ${headDim} and score '${score}'`, {
-        op: simplicialKind.name,
-        hint: `headDim is from ${score === 'determinant' ? 3 : 1} to ${MOST_CHANNELS}`,
-      });
+    const { dim, heads, kvHeads, headDim, bias, qkNorm } = this.config;
     const made = (count: number) => new Heads({ dim, parts: [count], headDim, bias }, inits);
     this.q = made(heads);
     this.k = made(kvHeads);
@@ -175,7 +170,14 @@ export const simplicialKind: AttentionKind<typeof options> = defineAttention({
     { w1: 2, w2: 5, qkNorm: true, headDim: 7, kvHeads: 2 },
     { causal: false, w1: 3, w2: 2, bias: false },
   ],
-  // Two of each chunk of three are turned; the third is the axis.
+  check({ headDim, score }) {
+    if (headDim > MOST_CHANNELS || (score === 'determinant' && headDim < 3))
+      throw new ArgumentError(`headDim is ${headDim} and score '${score}'`, {
+        op: 'SimplicialAttention',
+        hint: `headDim is from ${score === 'determinant' ? 3 : 1} to ${MOST_CHANNELS}`,
+      });
+  },
+  /** Two of each chunk of three; the third is the axis. */
   rotaryDim: ({ headDim, score }) => (score === 'determinant' ? 2 * Math.floor(headDim / 3) : headDim),
   parameters: ({ dim, heads, kvHeads, headDim, bias, qkNorm }) =>
     Heads.parameters({ dim, parts: partsOf({ heads, kvHeads }), headDim, bias }) +

@@ -58,16 +58,6 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
   constructor(config: ConfigInput<typeof options>, inits: AttentionInits = {}) {
     super(tiledKind, config);
     const { dim, heads, kvHeads, headDim, bias, tileSize, minTile: min, maxTile: max } = this.config;
-    if (min > max)
-      throw new ArgumentError(`minTile is ${min}, maxTile is ${max}`, {
-        op: tiledKind.name,
-        hint: 'minTile is at most maxTile',
-      });
-    if (tileSize < min || tileSize > max)
-      throw new ArgumentError(`tileSize is ${tileSize}`, {
-        op: tiledKind.name,
-        hint: `it lies between minTile and maxTile: ${min} to ${max}`,
-      });
     this.qkv = new Heads({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }, inits);
     this.out = new Out(this.config, inits);
     this.#tile = tileSize;
@@ -243,6 +233,19 @@ export const tiledKind: AttentionKind<typeof options> = defineAttention({
     { minTile: 2, tileSize: 4, window: 3 },
     { minTile: 1, tileSize: 5, causal: false },
   ],
+  check({ tileSize, minTile: min, maxTile: max }) {
+    const op = 'QuantumGeometricAttention';
+    if (min > max)
+      throw new ArgumentError(`minTile is ${min}, maxTile is ${max}`, {
+        op,
+        hint: 'minTile is at most maxTile',
+      });
+    if (tileSize < min || tileSize > max)
+      throw new ArgumentError(`tileSize is ${tileSize}`, {
+        op,
+        hint: `it lies between minTile and maxTile: ${min} to ${max}`,
+      });
+  },
   parameters: ({ dim, heads, kvHeads, headDim, bias }) =>
     Heads.parameters({ dim, parts: [heads, kvHeads, kvHeads], headDim, bias }) +
     Out.parameters({ dim, heads, headDim, bias }),

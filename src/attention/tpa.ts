@@ -213,6 +213,7 @@ export const tpaKind: AttentionKind<typeof options> = defineAttention({
     { kvOnly: true, ranks: [1, 1, 2], window: 3 },
     { bias: false, ranks: [1, 2, 3], headDim: 6 },
   ],
+  check: (config) => void ranksOf(config),
   parameters(config) {
     const { dim, heads, headDim, bias } = config;
     const { q, k, v } = ranksOf(config);

@@ -149,6 +149,7 @@ export const tripleKind: AttentionKind<typeof options> = defineAttention({
     { causal: false, unitNorm: false },
     { window: 3, alibi: true, headDim: 8, bias: false },
   ],
+  check: (config) => void checked(config),
   parameters: (config) => {
     checked(config);
     const { dim, heads, kvHeads, headDim, bias, scale, sign } = config;

@@ -129,6 +129,7 @@ export const ttKind: AttentionKind<typeof options> = defineAttention({
     { rank: 3, kvHeads: 2, init: 'svd', window: 3, alibi: true },
     { shareCores: true, kvHeads: 2, modes: [4, 4], bias: false },
   ],
+  check: (config) => void planOf(config),
   parameters(config) {
     const { qkv, out } = planOf(config);
     return TrainLinear.parameters(qkv, config.bias) + TrainLinear.parameters([out], config.bias);

@@ -6,12 +6,16 @@ import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../runtime/load.js';
 import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
+import { configCommand } from './config.js';
 import { doctorCommand } from './doctor.js';
+import { evalCommand } from './eval.js';
 import { exitStatus, FAILED } from './exit.js';
 import { inspectCommand } from './inspect.js';
 import { say } from './output.js';
 import { routeCommand } from './route.js';
+import { sampleCommand } from './sample.js';
 import { sources } from './sources.js';
+import { trainCommand } from './train.js';
 
 const { version, description } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
 
@@ -20,9 +24,13 @@ const program = new Command('attn-vk')
   .version(version)
   .exitOverride()
   .enablePositionalOptions();
+trainCommand(program);
+evalCommand(program);
+sampleCommand(program);
+inspectCommand(program);
+configCommand(program);
 doctorCommand(program, version);
 routeCommand(program);
-inspectCommand(program);
 benchCommand(program);
 completionCommand(program, sources);
 

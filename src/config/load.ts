@@ -1,24 +1,21 @@
 /** From a file, the files that it extends and what a command line sets, to one checked configuration. */
-import { existsSync } from 'node:fs';
 import { dirname, isAbsolute, join, normalize, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { ConfigError } from '../runtime/errors.js';
-import { type Problem, problemsOf, show } from './schema.js';
+import { problemsOf, show } from './schema.js';
 import { setAll } from './set.js';
-import { configError, type Entry, errorAt, merge, type Origin, plain, type Tree } from './tree.js';
+import { configError, type Entry, errorAt, merge, type Origin, plain, type Tree, treeOf } from './tree.js';
 import { absent, at, child, discriminatorOf } from './walk.js';
 import { readYaml } from './yaml.js';
 
 /** The key by which a file names those that it builds upon. */
 export const EXTENDS = 'extends';
 
-export interface LoadOptions<T> {
+export interface LoadOptions {
   /** 'a.b=c', of a command line: c is YAML. */
   sets?: readonly string[];
-  /** Where files are looked for that the working folder does not have. */
-  fallback?: string;
-  /** What the schema cannot say: values that do not go together. */
-  check?: (config: T) => readonly Problem[];
+  /** What stands where neither the file nor those that it extends say something. */
+  usual?: Record<string, unknown>;
 }
 
 /**
@@ -26,30 +23,20 @@ export interface LoadOptions<T> {
  * itself upon them, and `sets` upon all.
  * @throws ConfigError with file, line and column of the first problem
  */
-export function load<S extends z.ZodType>(
-  schema: S,
-  file: string,
-  options: LoadOptions<z.output<S>> = {},
-): z.output<S> {
-  const { sets = [], fallback, check } = options;
-  const tree = setAll(readAll(find(file, fallback), schema), sets, schema);
-  return parse(schema, plain(tree), check, tree);
+export function load<S extends z.ZodType>(schema: S, file: string, options: LoadOptions = {}): z.output<S> {
+  const { sets = [], usual = {} } = options;
+  const read = readAll(file, schema);
+  const whole = merge(treeOf(usual, read.at), read, schema);
+  const tree = setAll(whole, sets, schema);
+  return parse(schema, plain(tree), tree);
 }
 
 /** The same of a value that is there already. @throws ConfigError with the path of the first problem */
-export function parse<S extends z.ZodType>(
-  schema: S,
-  value: unknown,
-  check?: (config: z.output<S>) => readonly Problem[],
-  tree?: Tree,
-): z.output<S> {
+export function parse<S extends z.ZodType>(schema: S, value: unknown, tree?: Tree): z.output<S> {
   const whole = withNames(schema, value);
   const [wrong] = problemsOf(schema, whole);
   if (wrong) throw configError(wrong, tree);
-  const config = schema.parse(whole);
-  const [impossible] = check?.(config) ?? [];
-  if (impossible) throw configError(impossible, tree);
-  return config;
+  return schema.parse(whole);
 }
 
 /** Groups of options that leave out which kind they are, where there is one that stands for none. */
@@ -72,19 +59,13 @@ function under(schema: z.core.$ZodType, key: string | number, item: unknown, who
   return inside ? withNames(inside, item) : item;
 }
 
-function find(file: string, fallback: string | undefined): string {
-  const other =
-    fallback !== undefined && !isAbsolute(file) && !existsSync(file) ? join(fallback, file) : file;
-  return existsSync(other) ? other : file;
-}
-
 /** A file upon those that it extends. `chain`: the files that led here. */
 function readAll(file: string, schema: z.core.$ZodType, chain: readonly string[] = []): Tree {
   const tree = readYaml(file);
   const own = tree.value as Map<string, Entry>;
   const named = own.get(EXTENDS);
   if (!named) return tree;
-  const here = [...chain, resolve(file)];
+  const here = [...chain, file];
   const rest = new Map(own);
   rest.delete(EXTENDS);
   const bases = Array.isArray(named.tree.value) ? named.tree.value : [named.tree];
@@ -96,15 +77,12 @@ function readAll(file: string, schema: z.core.$ZodType, chain: readonly string[]
         hint: 'relative to the file that names it: base/enwik8.yaml',
       });
     const path = isAbsolute(base.value) ? base.value : normalize(join(dirname(file), base.value));
-    if (here.includes(resolve(path)))
-      throw errorAt(
-        base.at,
-        `${EXTENDS} goes in a circle: ${[...here.slice(here.indexOf(resolve(path))), resolve(path)].join(' → ')}`,
-        {
-          path: EXTENDS,
-          hint: 'take one of them out',
-        },
-      );
+    const first = here.findIndex((other) => resolve(other) === resolve(path));
+    if (first >= 0)
+      throw errorAt(base.at, `${EXTENDS} goes in a circle: ${[...here.slice(first), path].join(' → ')}`, {
+        path: EXTENDS,
+        hint: 'take one of them out',
+      });
     const read = located(base.at, () => readAll(path, schema, here));
     below = below ? merge(below, read, schema) : read;
   }

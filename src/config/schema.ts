@@ -8,6 +8,7 @@ import {
   discriminatorOf,
   dotted,
   membersOf,
+  namesOf,
   type Path,
   paths,
   schemaAt,
@@ -30,8 +31,18 @@ type Issue = z.core.$ZodIssue;
 /** The problems of a value, in the order of zod; none where it is valid. */
 export function problemsOf(schema: z.core.$ZodType, value: unknown): Problem[] {
   const result = z.safeParse(schema, value);
-  return result.success ? [] : result.error.issues.map((issue) => explain(issue, value, schema));
+  if (result.success) return [];
+  const problems = result.error.issues.flatMap(single).map((issue) => explain(issue, value, schema));
+  // A name that is misspelt is often missing too: the slip is what to mend.
+  return [
+    ...problems.filter(({ fault }) => fault === 'key'),
+    ...problems.filter(({ fault }) => fault !== 'key'),
+  ];
 }
+
+/** Unknown keys are an issue each. */
+const single = (issue: Issue): Issue[] =>
+  issue.code === 'unrecognized_keys' ? issue.keys.map((key) => ({ ...issue, keys: [key] })) : [issue];
 
 /** What an issue says to a person. `value` and `schema` are those that were parsed: the whole, not the part at fault. */
 export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): Problem {
@@ -45,7 +56,11 @@ export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): 
   const accepted = option ? accepts(option) : issue.message;
   const doc = describe(option);
   const about = doc && path.length > 0 ? `${path.at(-1)}: ${doc}` : undefined;
-  const own = issue.code === 'custom' ? issue.message : undefined;
+  if (issue.code === 'custom' && issue.params) {
+    const { what, hint } = issue.params as Refusal;
+    return { path, message: `${dotted(path)}${/^\w/.test(what) ? ' ' : ''}${what}`, hint, fault: 'value' };
+  }
+  const own = ['custom', 'invalid_format'].includes(issue.code) ? issue.message : undefined;
   return {
     path,
     message: `${name} is ${show(got)}, expected ${own ?? accepted}`,
@@ -53,6 +68,16 @@ export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): 
     fault: got === undefined ? 'absence' : 'value',
   };
 }
+
+/** What is wrong with values that are fine by themselves: `what` completes a sentence that begins with the path. */
+interface Refusal {
+  what: string;
+  hint?: string;
+}
+
+/** Adds an issue that says in its own words what does not go together: of `superRefine`. */
+export const refused = (context: z.RefinementCtx, path: Path, params: Refusal): void =>
+  context.addIssue({ code: 'custom', path: [...path], message: params.what, params: { ...params } });
 
 function unknownKey(key: string, under: Path, value: unknown, schema: z.core.$ZodType): Problem {
   const parent = schemaAt(schema, under, value);
@@ -63,29 +88,42 @@ function unknownKey(key: string, under: Path, value: unknown, schema: z.core.$Zo
     path,
     message: `${dotted(path)} is unknown`,
     hint:
-      known.length > 0 ? `${didYouMean(nearestPath(path, schema, value))} ${options}` : 'it takes no options',
+      known.length > 0
+        ? `${didYouMean(beside(under, nearestPath(path, schema, value)))} ${options}`
+        : 'it takes no options',
     fault: 'key',
   };
 }
 
+/** A path as it is called beside another of the same group: by its last name. */
+const beside = (under: Path, path: Path): string =>
+  path.length === under.length + 1 && under.every((key, i) => key === path[i])
+    ? String(path.at(-1))
+    : dotted(path);
+
 /** As many letters as a slip of the fingers changes. */
-const SLIP = 2;
+const slip = (name: string) => Math.min(2, Math.floor(name.length / 2));
 
 /**
- * The valid name nearest to a path that is none: beside it, where the letters are nearly those; else one of the same
- * name elsewhere, as a whole path; else the nearest there is.
+ * The valid path nearest to one that is none: of the same group, where the letters are nearly those; else one of the same
+ * name elsewhere; else the nearest there is.
  */
-export function nearestPath(path: Path, schema: z.core.$ZodType, value: unknown): string {
+export function nearestPath(path: Path, schema: z.core.$ZodType, value: unknown): Path {
   const above = path.slice(0, -1);
   const key = String(path.at(-1));
   const parent = schemaAt(schema, above, value);
-  const beside = parent ? Object.keys(shapeOf(parent, valueAt(value, above))) : [];
-  const nearest = beside.length > 0 ? closest(key, beside) : undefined;
-  if (nearest !== undefined && distance(key, nearest) <= SLIP) return nearest;
+  const names = parent ? Object.keys(shapeOf(parent, valueAt(value, above))) : [];
+  const nearest = names.length > 0 ? closest(key, names) : undefined;
+  if (nearest !== undefined && distance(key, nearest) <= slip(key)) return [...above, nearest];
   const all = [...paths(schema, value)];
-  const namesakes = all.filter((other) => other.length > 1 && other.at(-1) === key).map(dotted);
-  if (namesakes.length > 0) return closest(dotted(path), namesakes);
-  return nearest ?? closest(dotted(path), all.map(dotted));
+  const namesakes = all.filter((other) => other.length > 1 && other.at(-1) === key);
+  if (namesakes.length > 0) return closestPath(path, namesakes);
+  return nearest === undefined ? closestPath(path, all) : [...above, nearest];
+}
+
+function closestPath(path: Path, known: readonly Path[]): Path {
+  const name = closest(dotted(path), known.map(dotted));
+  return known.find((other) => dotted(other) === name)!;
 }
 
 /** Whose options: the member of a union, or the key above. */
@@ -130,13 +168,13 @@ export function accepts(schema: z.core.$ZodType): string {
   const literals = literalsOf(schema);
   switch (typeOf(schema)) {
     case 'number':
-      return numbers(bare(schema)._zod.bag as Bag);
+      return numbers(schema);
     case 'string':
       return 'text';
     case 'boolean':
       return 'true or false';
     case 'array':
-      return `a list${sizes(bare(schema)._zod.bag as Bag)}, each ${accepts((bare(schema) as unknown as z.ZodArray).element)}`;
+      return list(schema);
     case 'tuple': {
       const items = (bare(schema)._zod.def as unknown as { items: z.core.$ZodType[] }).items.map(accepts);
       const same = items.every((item) => item === items[0]);
@@ -157,46 +195,44 @@ function union(schema: z.core.$ZodType): string {
   return `a group of options whose ${key} is ${alternatives(namesOf(schema).map(show))}`;
 }
 
-/** The values of the key that tells the members of a union apart. */
-export const namesOf = (schema: z.core.$ZodType): string[] => {
-  const key = discriminatorOf(schema)!;
-  return membersOf(schema).flatMap((member) => [...(member._zod.propValues?.[key] ?? [])].map(String));
-};
-
-interface Bag {
-  format?: string;
-  minimum?: number;
-  maximum?: number;
-  exclusiveMinimum?: number;
-  exclusiveMaximum?: number;
+interface Limit {
+  value: number;
+  inclusive: boolean;
 }
 
-function numbers({
-  format,
-  minimum,
-  maximum,
-  exclusiveMinimum: above,
-  exclusiveMaximum: below,
-}: Bag): string {
-  const what = format?.includes('int') ? 'a whole number' : 'a number';
-  const least = Number.isSafeInteger(minimum) || !format ? minimum : undefined;
-  const low =
-    above !== undefined
-      ? ` above ${above}`
-      : least !== undefined && least > Number.MIN_SAFE_INTEGER
-        ? ` of at least ${least}`
-        : '';
-  const high =
-    below !== undefined
-      ? ` below ${below}`
-      : maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER
-        ? ` of at most ${maximum}`
-        : '';
-  return `${what}${low}${low && high ? ' and' : ''}${high}`;
+/** What the checks of a schema say, by their names. */
+function limits(schema: z.core.$ZodType) {
+  const { checks = [], format } = bare(schema)._zod.def as unknown as {
+    checks?: z.core.$ZodCheck[];
+    format?: string;
+  };
+  const found = (check: string) =>
+    checks
+      .map(({ _zod }) => _zod.def as z.core.$ZodCheckDef & Record<string, unknown>)
+      .find((d) => d.check === check);
+  return {
+    whole: format === 'safeint',
+    low: found('greater_than') as Limit | undefined,
+    high: found('less_than') as Limit | undefined,
+    least: found('min_length')?.minimum as number | undefined,
+    most: found('max_length')?.maximum as number | undefined,
+  };
 }
 
-const sizes = ({ minimum = 0, maximum }: Bag): string =>
-  maximum !== undefined ? ` of ${minimum} to ${maximum}` : minimum > 0 ? ` of at least ${minimum}` : '';
+function numbers(schema: z.core.$ZodType): string {
+  const { whole, low, high } = limits(schema);
+  const bounds = [
+    low && (low.inclusive ? ` of at least ${low.value}` : ` above ${low.value}`),
+    high && (high.inclusive ? ` of at most ${high.value}` : ` below ${high.value}`),
+  ];
+  return `a ${whole ? 'whole ' : ''}number${bounds.filter(Boolean).join(' and')}`;
+}
+
+function list(schema: z.core.$ZodType): string {
+  const { least = 0, most } = limits(schema);
+  const count = most !== undefined ? ` of ${least} to ${most}` : least > 0 ? ` of at least ${least}` : '';
+  return `a list${count}, each ${accepts((bare(schema) as unknown as z.ZodArray).element)}`;
+}
 
 const alternatives = (words: readonly string[]): string =>
   words.length > 1 ? `${words.slice(0, -1).join(', ')} or ${words.at(-1)}` : (words[0] ?? 'nothing');

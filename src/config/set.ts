@@ -36,7 +36,7 @@ function assign(tree: Tree, { path, tree: value, origin }: Assignment, schema: z
   if (!schemaAt(schema, path, whole))
     throw errorAt(origin, `${dotted(path)} does not exist`, {
       path: dotted(path),
-      hint: didYouMean(nearestPath(path, schema, whole)),
+      hint: didYouMean(dotted(nearestPath(path, schema, whole))),
     });
   return put(tree, path, value, origin, schema);
 

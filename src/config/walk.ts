@@ -1,5 +1,5 @@
 /** Ways through a zod schema: what lies under a key, which member of a union a value is, which names there are. */
-import type { z } from 'zod';
+import { z } from 'zod';
 
 export type Path = readonly (string | number)[];
 
@@ -64,11 +64,16 @@ export function shapeOf(schema: Schema, value?: unknown): Readonly<Record<string
   if (d.type === 'object') return d.shape as Record<string, Schema>;
   if (d.type !== 'union') return {};
   const key = discriminatorOf(chosen);
-  // Of a discriminated union nothing is known but what tells its members apart.
-  const shapes = membersOf(chosen).map((member) => shapeOf(member));
-  if (key === undefined) return Object.assign({}, ...shapes);
-  return shapes[0]?.[key] ? { [key]: shapes[0][key] } : {};
+  if (key === undefined) return Object.assign({}, ...membersOf(chosen).map((member) => shapeOf(member)));
+  // Without a member chosen nothing is known but what tells members apart.
+  return { [key]: z.enum(namesOf(chosen)) };
 }
+
+/** The values of the key that tells the members of a union apart. */
+export const namesOf = (schema: Schema): string[] => {
+  const key = discriminatorOf(schema)!;
+  return membersOf(schema).flatMap((member) => [...(member._zod.propValues?.[key] ?? [])].map(String));
+};
 
 /** The schema of one entry; undefined where there is no such key. */
 export function child(schema: Schema, key: string | number, value?: unknown): Schema | undefined {

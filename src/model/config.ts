@@ -1,8 +1,8 @@
 /** What a GPT is configured by: one schema for code, YAML and the config.json of a checkpoint. */
 import { z } from 'zod';
 import { type AnyAttentionConfig, attentionKind, attentionKinds } from '../attention/registry.js';
-import { resolve } from '../attention/shared/resolve.js';
-import { problemsOf } from '../config/schema.js';
+import { resolve, rotaryDimOf } from '../attention/shared/resolve.js';
+import { problemsOf, refused } from '../config/schema.js';
 import { ArgumentError, AttnError } from '../runtime/errors.js';
 import { type BlockForm, blockForms } from './forms.js';
 import { judged, objectives } from './objectives.js';
@@ -97,50 +97,57 @@ export function settingsOf(config: GPTConfig): GPTSettings {
   return gptSchema.parse(config);
 }
 
-/** What a model's parts say of each other; a message completes "… is …, expected". */
+/** What a model's parts say of each other. */
 function possible(model: Omit<GPTSettings, 'vocab' | 'length'>, context: z.RefinementCtx): void {
-  const refuse = (option: keyof typeof modelOptions, message: string, own: string[] = []) =>
-    context.addIssue({ code: 'custom', path: [option, ...own], message });
   const { block, mlp, hidden, positions, objective, shared } = model;
+  const refuse = (option: keyof typeof modelOptions, what: string, hint: string) =>
+    refused(context, [option], { what, hint });
   const { attends, feeds } = blockForms[block];
-  if (mlp === 'none' && feeds) refuse('mlp', `an MLP: block '${block}' is made of one`);
-  if (mlp === 'none' && hidden !== undefined) refuse('hidden', "nothing where mlp is 'none'");
+  if (mlp === 'none' && feeds)
+    refuse('mlp', `is 'none', but a block '${block}' is made of an MLP`, 'choose one, or another block');
+  if (mlp === 'none' && hidden !== undefined)
+    refuse('hidden', `is ${hidden}, but mlp is 'none'`, 'leave it out');
   if (judged(objective) && !shared)
-    refuse('objective', 'last, all or exit1 to exit4 unless shared: the block judges what it gave');
+    refuse(
+      'objective',
+      `is '${objective}', where a shared block judges what it gave, but shared is false`,
+      'shared: true; or exit1 to exit4',
+    );
   if (!attends) {
-    if (positions === 'rope') refuse('positions', `none: block '${block}' has no queries to turn`);
+    if (positions === 'rope')
+      refuse('positions', `is 'rope', but a block '${block}' has no queries`, 'learned, sinusoidal or none');
     return;
   }
-  const { dim, heads, attention } = model;
-  if (attention.headDim === undefined && dim % heads !== 0) {
-    refuse('heads', `a divisor of dim, which is ${dim}; or give attention.headDim`);
-    return;
-  }
-  const layer = layerOf(model);
-  if (layer instanceof AttnError) {
-    // Kinds say first what they refuse: "kvHeads is 3 …".
-    const option = /^(\w+) is /.exec(layer.what)?.[1] ?? '';
-    if (option in attention) refuse('attention', layer.hint ?? layer.what, [option]);
-    else refuse('attention', `a layer that can be: ${layer.what}; ${layer.hint ?? ''}`);
-  } else if (positions === 'rope' && !layer.supports.rope)
-    refuse('positions', `learned, sinusoidal or none: '${layer.kind}' has no rotation`);
-  else if (positions === 'rope' && layer.turns % 2 !== 0)
+  const layer = layerOf(model, context);
+  if (!layer || positions !== 'rope') return;
+  const { kind, config } = layer;
+  const turned = rotaryDimOf(kind, config);
+  if (!kind.supports.rope)
+    refuse('positions', `is 'rope' and '${kind.kind}' has no rotation`, 'learned, sinusoidal or none');
+  else if (turned % 2 !== 0 || turned < 2)
     refuse(
       'positions',
-      `an even headDim, whose pairs are turned: '${layer.kind}' has heads of ${layer.turns} channels`,
+      `is 'rope' and '${kind.kind}' has heads of ${turned} channels`,
+      'pairs of channels are turned: headDim is even',
     );
 }
 
-/** What a layer can and how many channels of it turn, where it can be configured so; else what is wrong. */
-function layerOf({ attention, dim, heads, bias, dropout }: Omit<GPTSettings, 'vocab' | 'length'>) {
+/** The layer's kind and whole configuration, where it can be. */
+function layerOf(
+  { attention, dim, heads, bias, dropout }: Omit<GPTSettings, 'vocab' | 'length'>,
+  context: z.RefinementCtx,
+) {
+  const kind = attentionKind(attention.kind);
   try {
-    const kind = attentionKind(attention.kind);
-    const config = resolve(kind, { ...attention, dim, heads, bias, dropout });
-    kind.parameters(config);
-    return { ...kind, turns: kind.rotaryDim?.(config) ?? config.headDim };
+    return { kind, config: resolve(kind, { ...attention, dim, heads, bias, dropout }) };
   } catch (error) {
-    if (error instanceof AttnError) return error;
-    throw error;
+    if (!(error instanceof AttnError)) throw error;
+    // The message begins with the option at fault: the layer's own, or one that the model gives it.
+    const [option = ''] = /^\w+/.exec(error.what) ?? [];
+    const own = !['dim', 'heads', 'bias', 'dropout'].includes(option);
+    const what = error.what.slice(option.length).trimStart();
+    refused(context, own ? ['attention', option] : [option], { what, hint: error.hint });
+    return undefined;
   }
 }
 

@@ -23,6 +23,8 @@ interface Definition<O extends Options> {
   readonly schema: Schema<O>;
   readonly supports: Supports;
   parameters(config: Config<O>): number;
+  check?(config: Config<O>): void;
+  rotaryDim?(config: Config<O>): number;
 }
 
 /** @throws ArgumentError that names the kind, the option and what is accepted */
@@ -49,8 +51,16 @@ export function resolve<O extends Options>(kind: Definition<O>, input: ConfigInp
     refuse(`headDim is ${headDim} and matchParams is true`, 'matchParams chooses headDim: give one of them');
   const config = { ...parsed, kvHeads, headDim: headDim ?? dim / heads } as Config<O>;
   // What comes out is complete: it makes the same layer again.
-  return matchParams ? { ...config, headDim: matched(kind, config), matchParams: false } : config;
+  const whole = matchParams ? { ...config, headDim: matched(kind, config), matchParams: false } : config;
+  kind.check?.(whole);
+  return whole;
 }
+
+/** Channels of a head that a Rotary turns. */
+export const rotaryDimOf = <O extends Options>(
+  kind: Pick<Definition<O>, 'rotaryDim'>,
+  config: Config<O>,
+): number => kind.rotaryDim?.(config) ?? config.headDim;
 
 /** matchParams: what counts as as many parameters. */
 const NEAR = 0.1;
