@@ -272,6 +272,9 @@ describe('foreign tokenizer.json', () => {
       expect(one.toJSON()).toEqual(tokenizer);
       expect(one.decode([])).toBe('');
       expect(() => one.decode([one.vocab])).toThrow(ArgumentError);
+      const next = one.stream();
+      expect(() => next(one.vocab)).toThrow(ArgumentError);
+      expect(texts[0]!.ids.map((id) => next(id)).join('') + next()).toBe(texts[0]!.decoded);
     },
   );
 

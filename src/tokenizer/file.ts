@@ -48,7 +48,7 @@ export class FileTokenizer implements Tokenizer {
   /** Without special tokens at its ends. */
   encode(text: string | Uint8Array): Int32Array {
     const string = textOf(text);
-    const { ids, tokens } = this.#library.encode(string, { add_special_tokens: false });
+    const { ids, tokens } = this.#read(string);
     ids.forEach((id, i) => {
       if (!Number.isInteger(id))
         throw new DataError(
@@ -61,13 +61,7 @@ export class FileTokenizer implements Tokenizer {
   }
 
   decode(ids: Iterable<number>): string {
-    const list = Array.from(ids, (id) => {
-      if (!Number.isInteger(id) || this.#library.id_to_token(id) === undefined)
-        throw new ArgumentError(`expected token ids from 0 to ${this.vocab - 1}, got ${id}`, {
-          op: 'decode',
-        });
-      return id;
-    });
+    const list = Array.from(ids, (id) => this.#check(id));
     return list.length === 0 ? '' : this.#library.decode(list, { skip_special_tokens: false });
   }
 
@@ -79,7 +73,7 @@ export class FileTokenizer implements Tokenizer {
     let context: number[] = [];
     let pending: number[] = [];
     return (id) => {
-      if (id !== undefined) pending.push(id);
+      if (id !== undefined) pending.push(this.#check(id));
       const before = this.decode(context);
       const after = this.decode([...context, ...pending]);
       if (id !== undefined && after.endsWith(INCOMPLETE)) return '';
@@ -91,5 +85,26 @@ export class FileTokenizer implements Tokenizer {
 
   toJSON(): object {
     return this.#json;
+  }
+
+  #read(text: string): { ids: number[]; tokens: string[] } {
+    try {
+      return this.#library.encode(text, { add_special_tokens: false });
+    } catch (cause) {
+      const why = (cause as Error).message;
+      throw new DataError(`tokenizer.json cannot be applied to a text of ${text.length} characters: ${why}`, {
+        op: 'encode',
+        hint: 'give it less text at once; Unigram models recurse on long ones',
+        cause,
+      });
+    }
+  }
+
+  /** Ids below vocab may have no token: files leave some out. */
+  #check(id: number): number {
+    if (Number.isInteger(id) && this.#library.id_to_token(id) !== undefined) return id;
+    throw new ArgumentError(`expected ids of tokens, from 0 to ${this.vocab - 1}, got ${id}`, {
+      op: 'decode',
+    });
   }
 }
