@@ -301,6 +301,15 @@ describe('foreign tokenizer.json', () => {
     expect(Array.from(one.encode(texts[0]!.text))).toEqual(texts[0]!.ids);
   });
 
+  it('that the library would misread is refused', () => {
+    const { tokenizer } = structuredClone(fixture.foreign.gpt2!);
+    const model = { ...tokenizer.model, continuing_subword_prefix: '##' };
+    expect(() => tokenizerFrom({ ...tokenizer, model })).toThrow(/continuing_subword_prefix "##"/);
+    const split = { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithNext', invert: false };
+    for (const pre_tokenizer of [split, { type: 'Sequence', pretokenizers: [split] }])
+      expect(() => tokenizerFrom({ ...tokenizer, pre_tokenizer })).toThrow(/behavior "MergedWithNext"/);
+  });
+
   it('without a token for what is unknown refuses it', () => {
     const { tokenizer } = structuredClone(fixture.foreign.words!);
     delete tokenizer.model.vocab['[UNK]'];
@@ -338,6 +347,11 @@ describe('bad input', () => {
     ['a byte left out', changed((j) => rename(j.model.vocab, '!', '!!')), /"!", a byte, is no token/],
     ['merges that are no list', changed((j) => (j.model.merges = 'a b')), /model\.merges/],
     ['a pre-tokenizer unheard of', changed((j) => (j.pre_tokenizer = { type: 'Magic' })), /Magic/],
+    [
+      'steps that are none',
+      changed((j) => (j.pre_tokenizer = { type: 'Sequence', pretokenizers: [null] })),
+      /./,
+    ],
     ['a decoder unheard of', changed((j) => (j.decoder = { type: 'Magic' })), /Magic/],
   ])('%s is no tokenizer', (_, json, message) => {
     let error: unknown;

@@ -29,8 +29,16 @@ export class FileTokenizer implements Tokenizer {
   readonly #json: TokenizerJSON;
   readonly #library: Library;
 
-  /** @throws FormatError where the library cannot make a tokenizer of it */
+  /** @throws FormatError where the library cannot make a tokenizer of it, or would make another one */
   constructor(json: TokenizerJSON, name: string) {
+    const unheard = misread(json);
+    if (unheard)
+      throw new FormatError(
+        `${name} has ${unheard}, which the library that reads it takes for something else`,
+        {
+          hint: 'use another tokenizer: ids would not be those of the model',
+        },
+      );
     this.#json = json;
     try {
       // Without the name of the unknown token, words that the vocabulary lacks would have no id; and decoding is exact.
@@ -107,4 +115,23 @@ export class FileTokenizer implements Tokenizer {
       op: 'decode',
     });
   }
+}
+
+/** What of a file the library passes over in silence. */
+function misread({ model, pre_tokenizer }: TokenizerJSON): string | undefined {
+  if (model.type === 'BPE' && model.continuing_subword_prefix)
+    return `model.continuing_subword_prefix ${JSON.stringify(model.continuing_subword_prefix)}`;
+  const steps = [pre_tokenizer as Step | null | undefined].flatMap(
+    (step) => step?.pretokenizers ?? step ?? [],
+  );
+  const split = steps.find(
+    (step) => step?.type === 'Split' && !/^(isolated|removed)$/i.test(String(step.behavior)),
+  );
+  return split && `a pre_tokenizer Split of behavior ${JSON.stringify(split.behavior)}`;
+}
+
+interface Step {
+  type?: string;
+  behavior?: string;
+  pretokenizers?: Step[];
 }

@@ -49,7 +49,7 @@ export function tokenizerFrom(json: unknown, name = 'tokenizer.json'): Tokenizer
   if (Array.isArray(vocab)) return new FileTokenizer(json as TokenizerJSON, name);
   const tokens = tokensById(vocab, parsed.data.added_tokens, refuse);
   const merges = (model.merges ?? []).map((merge) => parts(merge, refuse));
-  if (model.type === 'BPE')
+  if (model.type === 'BPE' && !model.continuing_subword_prefix)
     for (const [left, right] of merges)
       for (const token of [left, right, left + right])
         if (!Object.hasOwn(vocab, token))
