@@ -35,6 +35,8 @@ doctorCommand(program, version);
 routeCommand(program);
 benchCommand(program);
 completionCommand(program, sources);
+/** `attn-vk` */
+import { main } from './main.js';
 
 // Whoever read has enough: `attn-vk sample … | head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -42,12 +44,4 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  const status = exitStatus(error);
-  process.exitCode = status ?? FAILED;
-  // A bug is worth its stack; commander has already said what is wrong.
-  if (status === null) say((error as Error)?.stack ?? String(error));
-  else if (!(error instanceof CommanderError)) say(`attn-vk: ${(error as Error).message}`);
-}
+await main(process.argv.slice(2));
