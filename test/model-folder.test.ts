@@ -14,6 +14,7 @@ import {
   type HostTensor,
   type LayoutName,
   loadModel,
+  loadWeights,
   readNpy,
   readSafetensors,
   type SaveOptions,
@@ -194,6 +195,43 @@ describe('saved and loaded', () => {
       code: 'ATTN_ARGUMENT',
       message: expect.stringContaining('the rotation was changed'),
     });
+    model.dispose();
+  });
+
+  it.each([
+    ['llama', llama],
+    ['attn-vk', { ...small, attention: { kind: 'holo' } } as GPTConfig],
+  ])('into a model that there is: %s', async (layout, config) => {
+    const [saved, model] = [new GPT(config), new GPT(config)];
+    await saveModel(folder, saved);
+    expect((await bitsOf(model))['tokens.weight']).not.toBe((await bitsOf(saved))['tokens.weight']);
+    loadWeights(folder, model);
+    expect(await bitsOf(model)).toEqual(await bitsOf(saved));
+    const before = await bitsOf(saved);
+    for (const [change, says] of [
+      [{ layers: 1 }, /blocks\.1\./],
+      [{ layers: 3 }, /blocks\.2\./],
+      [{ vocab: 25 }, /tokens.weight' .*\[24,16\].* \[25,16\]/],
+      [{ hidden: 44 }, /mlp.up.weight'|mlp.up.bias'/],
+      [{ tied: false }, /head.weight/],
+    ] as const) {
+      const other = new GPT({ ...config, ...change });
+      const was = await bitsOf(other);
+      const error = (await failureOf(() => loadWeights(folder, other))) as AttnError;
+      expect(error).toMatchObject({ code: 'ATTN_CHECKPOINT' });
+      expect(error.message).toMatch(says);
+      expect(await bitsOf(other), 'nothing was written').toEqual(was);
+      other.dispose();
+    }
+    expect(await bitsOf(saved)).toEqual(before);
+    // A rotation has no parameters: DroPE goes on from such a model without it.
+    if (layout === 'llama') {
+      const without = new GPT({ ...config, positions: 'none' });
+      loadWeights(folder, without);
+      expect(await bitsOf(without)).toEqual(await bitsOf(saved));
+      without.dispose();
+    }
+    saved.dispose();
     model.dispose();
   });
 
