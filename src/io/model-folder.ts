@@ -157,6 +157,10 @@ function understood(folder: string): {
     throw new CheckpointError(`there is no ${path}`, { hint: 'name the folder of a model' });
   const theirs = parseObject(readBytes(path), path);
   const told = isObject(theirs.attn_vk) && isObject(theirs.attn_vk.config) ? theirs.attn_vk : undefined;
+  if (told && told.version !== 1)
+    throw new FormatError(`${path}: attn_vk.version is ${JSON.stringify(told.version)}`, {
+      hint: 'this version of attn-vk reads 1',
+    });
   const own = told as unknown as Own | undefined;
   if (theirs.model_type === OWN && own)
     return { path, layout: undefined, own, config: valid(own.config, `${path}: attn_vk.config`) };

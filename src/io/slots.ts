@@ -46,10 +46,14 @@ function rowsOf(p: Parameter, { from = 0, shape }: Slot): Promise<TypedArray> {
   );
 }
 
-/** x [rows, columns] → [columns, rows] */
+/** x [rows, columns] → [columns, rows], in tiles that caches hold. */
 function transposed(x: TypedArray, rows: number, columns: number): Float32Array {
   const out = new Float32Array(x.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = x[r * columns + c]!;
+  const tile = 16;
+  for (let r0 = 0; r0 < rows; r0 += tile)
+    for (let c0 = 0; c0 < columns; c0 += tile)
+      for (let c = c0; c < Math.min(c0 + tile, columns); c++)
+        for (let r = r0; r < Math.min(r0 + tile, rows); r++) out[c * rows + r] = x[r * columns + c]!;
   return out;
 }
 
