@@ -65,6 +65,7 @@ export { keep, scope } from './tensor/scope.js';
 export type { Shape } from './tensor/shape.js';
 export type { StateDict, StateDictMatch } from './tensor/state-dict.js';
 export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';
+export * from './train/index.js';
 export {
   dumpRunConfig,
   loadRunConfig,

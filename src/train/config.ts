@@ -73,6 +73,7 @@ export const trainSchema = z
           .min(1)
           .default(16)
           .describe('batches of the validation split that one reads, at most'),
+        test: z.boolean().default(false).describe('the test split as well, at the end'),
       })
       .prefault({}),
     checkpoint: z

@@ -1,5 +1,5 @@
 /** What may be done beside training: logs, progress, studies. */
-import type { DataInfo } from '../data/loader.js';
+import type { DataInfo, Loader } from '../data/loader.js';
 import type { GPT } from '../model/gpt.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { RunConfig } from './config.js';
@@ -12,6 +12,8 @@ export interface Run {
   readonly data: DataInfo;
   readonly model: GPT;
   readonly optimizer: Optimizer;
+  /** Batches of every split: a hook may read the validation split's. */
+  readonly loader: Loader;
   /** Updates taken. */
   readonly step: number;
   /** Ends training after this step, as an early stop does; the reason is told. */
@@ -45,14 +47,21 @@ export interface Outcome {
   /** The last evaluation, and the best one. */
   val: MetricsRow | null;
   best: { step: number; loss: number } | null;
+  /** Of the test split, where it was asked for. */
+  test: MetricsRow | null;
+  /** Steps whose loss or gradient was not finite: they changed nothing. */
+  skipped: number;
 }
 
 /** Methods are awaited, in the order of the hooks; one that throws ends the run with its error. */
 export interface Hook {
+  /** Before the first step: `run.step` is 0, or that of the checkpoint from which training goes on. */
   begin?(run: Run): void | Promise<void>;
   /** After each update, before anything of it is read back: it must not wait for the device. */
   step?(run: Run): void | Promise<void>;
   logged?(row: MetricsRow, run: Run): void | Promise<void>;
+  /** Before a checkpoint: rows up to this step must be in their files. */
+  saving?(run: Run): void | Promise<void>;
   saved?(folder: string, run: Run): void | Promise<void>;
   end?(outcome: Outcome, run: Run): void | Promise<void>;
 }
