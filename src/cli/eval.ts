@@ -48,7 +48,7 @@ async function evaluateCommand(path: string, options: Options): Promise<void> {
   const config = loadRunConfig(file, { sets: options.set });
   const opened = openPlace(config);
   try {
-    const { model } = await loadModel(place.model);
+    using model = (await loadModel(place.model)).model;
     const loader = await openLoader(config.data, { seed: config.seed });
     try {
       if (loader.info.vocab > model.config.vocab || config.data.length > model.config.length)

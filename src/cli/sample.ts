@@ -38,7 +38,9 @@ export function sampleCommand(program: Command): void {
 
 async function sample(path: string, { prompt, latest, json, ...options }: Options): Promise<void> {
   const place = locateModel(path, latest ? 'latest' : 'best');
-  const { model, tokenizer } = await loadModel(place.model);
+  const loaded = await loadModel(place.model);
+  using model = loaded.model;
+  const { tokenizer } = loaded;
   using ids = encode(prompt, model, tokenizer);
   const speak = tokenizer ? tokenizer.stream() : (id: number) => ` ${id}`;
   const told: string[] = [];
