@@ -97,11 +97,11 @@ describe.each(forms)('block %s', (block) => {
       const model = loud(new GPT({ ...small, layers: 2, block, shared, attentionScale: 0.5 }));
       const f = (r: Tensor, ...parameters: Tensor[]) =>
         withParameters(model, parameters, () => model.unembed(model.apply(1, model.apply(0, r))));
-      const { compared } = gradcheck(f, [sequence(1, 4, 16), ...model.parameters()], {
-        samples: 3,
+      const { compared } = gradcheck(f, [sequence(1, 3, 16), ...model.parameters()], {
+        samples: 2,
         tolerance: 2e-5,
       });
-      expect(compared).toBeGreaterThan(20);
+      expect(compared).toBeGreaterThan(15);
     }
   });
 
