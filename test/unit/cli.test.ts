@@ -204,7 +204,7 @@ describe('progress', () => {
     await hook.step?.(run);
     await hook.logged?.(row, run);
     await hook.logged?.(val, run);
-    await hook.end?.({ reason: 'steps', detail: '', step: 20, val, best: null }, run);
+    await hook.end?.({ reason: 'steps', detail: '', step: 20, val, best: null, test: null, skipped: 0 }, run);
     return String(stream.read() ?? '');
   }
   const trained = 'loss 2.5000  lr 3.0e-3  11200 tokens/s  84 MB  2 min 00 s left';
@@ -224,11 +224,11 @@ describe('progress', () => {
     expect(text).not.toContain(`${trained}\n`);
   });
   test('how a run ended', () => {
-    expect(ending({ reason: 'steps', detail: '', step: 500, val: null, best: null }, 500)).toBe(
+    expect(ending({ reason: 'steps', detail: '', step: 500, val: null, best: null, test: null, skipped: 0 }, 500)).toBe(
       'done: 500 steps',
     );
     expect(
-      ending({ reason: 'early stop', detail: 'no better loss', step: 120, val: null, best: null }, 500),
+      ending({ reason: 'early stop', detail: 'no better loss', step: 120, val: null, best: null, test: null, skipped: 0 }, 500),
     ).toBe('early stop after step 120 of 500: no better loss');
   });
   test('validation without text has no bits', () =>
