@@ -395,11 +395,16 @@ describe('configurations that cannot be', () => {
         code: 'ATTN_ARGUMENT',
         says,
       });
-    await refused({ block: 'axm', mlp: 'none' }, /an MLP: block 'axm' is made of one/);
+    await refused({ block: 'axm', mlp: 'none' }, /mlp is 'none', but a block 'axm' is made of an MLP/);
     await refused({ mlp: 'none', hidden: 64 }, /hidden is 64/);
-    await refused({ block: 'noattn', positions: 'rope' }, /no queries to turn/);
-    await refused({ objective: 'exit5' }, /exit1 to exit4 unless shared/);
-    await refused({ attention: { kind: 'flash', kvHeads: 3 } }, /kvHeads is 3 of 4 heads/);
+    await refused(
+      { block: 'noattn', positions: 'rope' },
+      /positions is 'rope', but a block 'noattn' has no queries/,
+    );
+    await refused({ objective: 'exit5' }, /objective is 'exit5'.*shared is false/);
+    await refused({ attention: { kind: 'flash', kvHeads: 3 } }, /attention.kvHeads is 3 of 4 heads/);
+    await refused({ dim: 15 }, /dim is 15, heads is 4/);
+    await refused({ attention: { kind: 'tt', rank: 99 } }, /attention.rank is 99.*\n.*from 1 to 16/);
     await refused({ block: 'sideways' }, /block/);
     await refused({ normEps: -1 }, /normEps is -1/);
     await refused({ attentionScale: Number.NaN }, /attentionScale is NaN/);

@@ -8,14 +8,8 @@ import { packageRoot } from '../runtime/load.js';
 import { dumpRunConfig, loadRunConfig, runSchema } from '../train/run-config.js';
 import { USAGE } from './exit.js';
 import { findConfig, packagedConfigs } from './locate.js';
+import { setOption } from './options.js';
 import { facts, print, printJson, say } from './output.js';
-
-/** Of every command that takes a configuration: `--set a.b=c`, as often as need be. */
-export const setOption = [
-  '--set <path=value>',
-  'change one value, as --set train.steps=100 (again for more)',
-  (set: string, sets: string[] = []) => [...sets, set],
-] as const;
 
 export function configCommand(program: Command): void {
   const config = program
@@ -34,7 +28,7 @@ export function configCommand(program: Command): void {
     .command('show')
     .description('print what a file comes to: bases, --set and defaults filled in')
     .argument('<config>', 'a YAML file')
-    .option(...setOption)
+    .addOption(setOption())
     .option('--json', 'print it as JSON')
     .action((path: string, { set, json }: { set?: string[]; json?: boolean }) => {
       const loaded = loadRunConfig(findConfig(path), { sets: set });
@@ -45,7 +39,7 @@ export function configCommand(program: Command): void {
     .command('check')
     .description('say of each file whether it can be trained by, and if not, what is wrong and where')
     .argument('<config...>', 'YAML files')
-    .option(...setOption)
+    .addOption(setOption())
     .option('--json', 'print the verdicts as JSON')
     .action((paths: string[], { set, json }: { set?: string[]; json?: boolean }) => {
       const verdicts = paths.map((path) => verdict(path, set));

@@ -7,7 +7,7 @@ export interface Point {
 }
 
 /** Points are averaged into `width` columns; values that are not finite are left out. '' without two points. */
-export function curve(points: readonly Point[], { width = 60, height = 10 } = {}): string {
+export function curve(points: readonly Point[], { width = 60, height = 8 } = {}): string {
   const finite = points.filter((p) => Number.isFinite(p.value));
   if (finite.length < 2) return '';
   const first = finite[0]!.step;
@@ -18,14 +18,24 @@ export function curve(points: readonly Point[], { width = 60, height = 10 } = {}
     column.sum += value;
     column.n++;
   }
-  // A column without a point of its own shows the one before it.
-  const means: number[] = [];
-  for (const { sum, n } of columns) means.push(n > 0 ? sum / n : means.at(-1)!);
+  const means = columns.map(({ sum, n }) => (n > 0 ? sum / n : Number.NaN));
+  bridge(means);
   const level = Math.max(...means) === Math.min(...means);
   const drawn = plot(means, { height: level ? 1 : height, format: (value) => label(value).padStart(8) });
   const from = `step ${first}`;
   const to = String(finite.at(-1)!.step);
   return `${drawn}\n${' '.repeat(10)}${from}${to.padStart(Math.max(1, width - from.length))}`;
+}
+
+/** Columns without a point of their own lie on the line between their neighbours; the first and the last have one. */
+function bridge(values: number[]): void {
+  let before = 0;
+  for (let i = 1; i < values.length; i++) {
+    if (Number.isNaN(values[i]!)) continue;
+    for (let j = before + 1; j < i; j++)
+      values[j] = values[before]! + ((values[i]! - values[before]!) * (j - before)) / (i - before);
+    before = i;
+  }
 }
 
 const label = (value: number): string =>

@@ -1,32 +1,6 @@
 #!/usr/bin/env node
-/** `attn-vk`: one file per command; exit.ts has the statuses, output.ts what goes where. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Command, CommanderError } from 'commander';
-import { packageRoot } from '../runtime/load.js';
-import { benchCommand } from './bench.js';
-import { completionCommand } from './completion.js';
-import { configCommand } from './config.js';
-import { doctorCommand } from './doctor.js';
-import { exitStatus, FAILED } from './exit.js';
-import { inspectCommand } from './inspect.js';
-import { say } from './output.js';
-import { routeCommand } from './route.js';
-import { sources } from './sources.js';
-
-const { version, description } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
-
-const program = new Command('attn-vk')
-  .description(description)
-  .version(version)
-  .exitOverride()
-  .enablePositionalOptions();
-doctorCommand(program, version);
-routeCommand(program);
-inspectCommand(program);
-benchCommand(program);
-configCommand(program);
-completionCommand(program, sources);
+/** `attn-vk` */
+import { main } from './main.js';
 
 // Whoever read has enough: `attn-vk sample … | head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -34,12 +8,4 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  const status = exitStatus(error);
-  process.exitCode = status ?? FAILED;
-  // A bug is worth its stack; commander has already said what is wrong.
-  if (status === null) say((error as Error)?.stack ?? String(error));
-  else if (!(error instanceof CommanderError)) say(`attn-vk: ${(error as Error).message}`);
-}
+await main(process.argv.slice(2));

@@ -11,6 +11,7 @@ import { type DType, dtypeBytes } from '../tensor/dtype.js';
 import { sizeOf } from '../tensor/shape.js';
 import { curve } from './curve.js';
 import { locate, type Place, type Which } from './locate.js';
+import { latestOption } from './options.js';
 import { colors, count, facts, print, printJson, size } from './output.js';
 
 interface Described {
@@ -43,7 +44,7 @@ export function inspectCommand(program: Command): void {
       'show what a run, a checkpoint, a model or a .safetensors file holds, and the curve of training',
     )
     .argument('<run>', 'folder of a run, a checkpoint or a model; or a .safetensors file')
-    .option('--latest', 'of a run: the latest checkpoint, not the best one')
+    .addOption(latestOption())
     .option('--json', 'print everything as JSON')
     .action(async (path: string, { latest, json }: { latest?: boolean; json?: boolean }) => {
       const found = await inspect(path, latest ? 'latest' : 'best');

@@ -94,7 +94,8 @@ export function locate(path: string, which: Which = 'best'): Place {
 
 const wanted = 'a checkpoint or a folder of a model';
 
-const isRun = (folder: string): boolean =>
+/** Has a run begun in this folder? */
+export const isRun = (folder: string): boolean =>
   existsSync(join(folder, 'config.yaml')) && existsSync(join(folder, 'run.json'));
 
 /** The run that a checkpoint lies in: runs/x of runs/x/checkpoints/step-00000100. */

@@ -58,7 +58,7 @@ export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): 
   const about = doc && path.length > 0 ? `${path.at(-1)}: ${doc}` : undefined;
   if (issue.code === 'custom' && issue.params) {
     const { what, hint } = issue.params as Refusal;
-    return { path, message: `${dotted(path)} ${what}`, hint, fault: 'value' };
+    return { path, message: `${dotted(path)}${/^\w/.test(what) ? ' ' : ''}${what}`, hint, fault: 'value' };
   }
   const own = ['custom', 'invalid_format'].includes(issue.code) ? issue.message : undefined;
   return {

@@ -78,7 +78,7 @@ function readAll(folder: string, names: readonly string[], largest: number) {
 /**
  * Files in the order of the hash of their names: the first to make up 5 % of all bytes are for validation, the next
  * 5 % for testing, all others for training; so that no file is in two splits, and one that is added moves no more than
- * those at the boundaries. Within a split they come by name.
+ * those at the boundaries. Validation and testing get one at least. Within a split they come by name.
  */
 function bySplit(files: readonly File[]): Texts {
   const rank = ({ name }: File) => createHash('sha256').update(name).digest('hex');
@@ -88,7 +88,8 @@ function bySplit(files: readonly File[]): Texts {
   for (const { file } of files
     .map((file) => ({ file, key: rank(file) }))
     .sort((a, b) => (a.key < b.key ? -1 : 1))) {
-    const split = before < total * 0.05 ? 'val' : before < total * 0.1 ? 'test' : 'train';
+    const split =
+      before < total * 0.05 ? 'val' : before < total * 0.1 || parts.test.length === 0 ? 'test' : 'train';
     parts[split].push(file);
     before += file.text.length;
   }

@@ -8,7 +8,7 @@ import { fixedWindows, movingWindows } from './order.js';
 
 /** Of every set of text. */
 export const textOptions = {
-  tokenizer: tokenizerSchema.default({ kind: 'byte' }),
+  tokenizer: tokenizerSchema.default({ kind: 'byte' }).describe(tokenizerSchema.description!),
 };
 
 export type Texts = Readonly<Record<Split, Uint8Array>>;
@@ -31,7 +31,7 @@ export interface CorpusOptions {
 }
 
 /**
- * The tokenizer learns from the training text alone. Texts of 0 bytes have no rows.
+ * The tokenizer learns from the training text alone.
  * @throws DataError for a text of `length` tokens or fewer, or one that the tokenizer cannot represent
  */
 export function corpus(texts: Texts, options: CorpusOptions, { seed }: DataContext): DataSet {
@@ -43,13 +43,13 @@ export function corpus(texts: Texts, options: CorpusOptions, { seed }: DataConte
     by === 'line'
       ? bySplit((split) => lineRows(ids[split], length))
       : bySplit((split) => windowRows(ids[split][0]!, length, split === 'train' ? seed : undefined));
-  checkLength(texts, ids, rows, length);
+  checkLength(ids, rows, length);
   const tokens = bySplit((split) => sum(ids[split].map((part) => part.length)));
   const bytes = bySplit((split) => sum(parts[split].map((part) => part.length)));
   return {
     vocab: tokenizer.vocab,
     tokenizer,
-    bytesPerToken: bySplit((split) => (tokens[split] > 0 ? bytes[split] / tokens[split] : 0)),
+    bytesPerToken: bySplit((split) => bytes[split] / tokens[split]),
     rows: (split) => rows[split].count,
     read: (split, index, epoch, into) => rows[split].read(index, epoch, into),
     facts: () => ({
@@ -168,16 +168,13 @@ function lineRows(parts: readonly Ids[], length: number): Rows {
   };
 }
 
-function checkLength(
-  texts: Texts,
-  ids: Record<Split, Ids[]>,
-  rows: Record<Split, Rows>,
-  length: number,
-): void {
-  const short = splits.find((split) => texts[split].length > 0 && rows[split].count === 0);
+function checkLength(ids: Record<Split, Ids[]>, rows: Record<Split, Rows>, length: number): void {
+  const short = splits.find((split) => rows[split].count === 0);
   if (!short) return;
   const tokens = bySplit((split) => sum(ids[split].map((part) => part.length)));
-  const largest = Math.min(...splits.filter((s) => texts[s].length > 0).map((s) => tokens[s] - 1));
+  const largest = Math.min(...splits.map((split) => tokens[split] - 1));
+  if (tokens[short] > length)
+    throw new DataError(`no line of the ${short} split has two tokens`, { hint: 'read it by: contiguous' });
   throw new DataError(
     `length ${length} needs ${length + 1} tokens of the ${short} split, which has ${tokens[short]}`,
     {

@@ -27,13 +27,16 @@ export type DataConfig<O extends Options> = z.output<z.ZodObject<typeof commonOp
   z.output<z.ZodObject<O>> & { name: string };
 
 /** A configuration of any kind, defaults filled in. */
-export type AnyDataConfig = DataConfig<Record<never, never>> & { [option: string]: unknown };
+export type AnyDataConfig = z.output<z.ZodObject<typeof commonOptions>> & {
+  name: string;
+  [option: string]: unknown;
+};
 
 /** Room for one row. */
 export interface Row {
   /** [length] */
   ids: Int32Array;
-  /** [length]: what follows each id, or IGNORED. */
+  /** [length]: what is to be said at each place, the id that follows or the answer of a task; or IGNORED. */
   labels: Int32Array;
   /** [length]: of sets that know it, what made each id: the topic. */
   truth?: Uint8Array;
@@ -66,10 +69,14 @@ export interface DataKind<O extends Options = Options> {
   /** One line. */
   readonly doc: string;
   readonly source: string;
+  /** What the labels that count are: the ids that follow (default), or the answers of a task. */
+  readonly labels?: 'next' | 'answers';
   /** zod schemas of what it takes beside the common options, each with a description. */
   readonly options: O;
   /** Configurations that tests walk; they need no file that is not in the repository. */
   readonly samples: readonly Record<string, unknown>[];
+  /** What schemas cannot say. @throws ConfigError whose path is `data.` and the option at fault */
+  check?(config: DataConfig<O>): void;
   /**
    * @throws DataError for what is missing, empty, too short or no text, saying where to get it, how many bytes it has and
    * its SHA-256

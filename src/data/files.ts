@@ -1,6 +1,6 @@
 /** Files of text: where they are looked for, how they are unpacked, and what is no text. Nothing is downloaded. */
 import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs';
-import { basename, dirname, isAbsolute, join, relative } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
@@ -72,11 +72,36 @@ function search({ path, names, folders: within = [] }: Wanted): { files: string[
   return { files: [], folders };
 }
 
+/**
+ * The file that a path names, as it stands or within a data folder.
+ * @throws DataError where it is none
+ */
+export function fileAt(path: string): string {
+  const file = locate(path);
+  if (file === undefined) {
+    const places = isAbsolute(path) ? [path] : [path, ...dataFolders().map((folder) => join(folder, path))];
+    throw new DataError(`${path} is not there: looked for ${places.join(', ')}`, {
+      hint: 'correct the path, or put the folder that has it in ATTN_VK_DATA',
+    });
+  }
+  checkFile(file);
+  return file;
+}
+
 /** A path as it stands, or within a data folder. */
 export const locate = (path: string): string | undefined =>
   [path, ...(isAbsolute(path) ? [] : dataFolders().map((folder) => join(folder, path)))].find(existsSync);
 
-const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+/** Of the files in a folder; none where there is no such folder. */
+function namesIn(folder: string): string[] {
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true });
+    return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+  } catch (error) {
+    throw unreadable(folder, error as NodeJS.ErrnoException);
+  }
+}
 
 const isZipOf = (what: string) => {
   const plain = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
@@ -89,7 +114,11 @@ const magics: readonly [name: string, bytes: readonly number[], advice: (path: s
   ['bzip2', [0x42, 0x5a, 0x68], (p) => `unpack it: bunzip2 ${p}`],
   ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a], (p) => `unpack it: unxz ${p}`],
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd], (p) => `unpack it: unzstd ${p}`],
-  ['Parquet', [0x50, 0x41, 0x52, 0x31], () => "data set 'text' reads a column of it"],
+  [
+    'Parquet',
+    [0x50, 0x41, 0x52, 0x31],
+    () => "data set 'text' reads a column of it: name it with the option column",
+  ],
 ];
 
 const zipped = (path: string): DataError =>
@@ -143,11 +172,7 @@ export function binary(bytes: Uint8Array): string | undefined {
 
 /** @throws DataError */
 export function checkFile(path: string): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (!stats)
-    throw new DataError(`${path} is not there`, {
-      hint: `the folder is ${relative('', dirname(path)) || '.'}: name a file in it`,
-    });
+  const stats = statSync(path);
   if (!stats.isFile())
     throw new DataError(`${path} is ${stats.isDirectory() ? 'a folder' : 'no regular file'}`, {
       hint: 'name a file',

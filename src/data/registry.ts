@@ -1,6 +1,8 @@
 /** Every data set, as configurations, tests and documents read them: whatever index.ts exports. */
 import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { problemsOf, refused } from '../config/schema.js';
+import { dotted } from '../config/walk.js';
 import { ConfigError } from '../runtime/errors.js';
 import {
   type AnyDataConfig,
@@ -29,31 +31,30 @@ export function dataKind(name: string): DataKind {
 
 /** What a kind's configuration has to be: its name, the common options and its own, and no other key. */
 export const dataSchema = (kind: DataKind) =>
-  z.strictObject({ name: z.literal(kind.name), ...commonOptions, ...kind.options });
+  z
+    .strictObject({ name: z.literal(kind.name), ...commonOptions, ...kind.options })
+    .superRefine((config, context) => {
+      try {
+        kind.check?.(config as AnyDataConfig);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        const { path, what, hint } = error;
+        refused(context, path.split('.').slice(1), { what: what.slice(path.length), hint });
+      }
+    });
 
 /**
  * A configuration with its defaults filled in.
  * @throws ConfigError naming the option, what was got and what is accepted
  */
 export function parseData(config: unknown): AnyDataConfig {
-  const kind = dataKind((config as { name: string } | null)?.name as string);
-  const schema = dataSchema(kind);
+  const schema = dataSchema(dataKind((config as { name: string } | null)?.name as string));
   const result = schema.safeParse(config);
   if (result.success) return result.data as AnyDataConfig;
-  const issue = result.error.issues[0]!;
-  const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0]! : undefined;
-  const known = Object.keys(schema.shape);
-  const path = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join('.');
-  const error = new ConfigError(
-    unknown === undefined ? `data.${path}: ${issue.message}` : `there is no option 'data.${path}'`,
-    {
-      hint:
-        unknown === undefined
-          ? `data set '${kind.name}' takes: ${known.join(', ')}`
-          : `did you mean '${closest(unknown, known)}'? Options: ${known.join(', ')}`,
-    },
-  );
-  error.path = `data.${path}`;
+  // As in a run's configuration, whose key `data` it is.
+  const [problem] = problemsOf(z.strictObject({ data: schema }), { data: config });
+  const error = new ConfigError(problem!.message, { hint: problem!.hint });
+  error.path = dotted(problem!.path);
   throw error;
 }
 

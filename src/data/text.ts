@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { contiguous, corpus, sha256, textOptions, wholeCharacters } from './corpus.js';
 import { defineData } from './data.js';
-import { findFile, readText } from './files.js';
+import { fileAt, readText } from './files.js';
 import { readColumn } from './parquet.js';
 
 export const textData = defineData({
@@ -20,16 +20,14 @@ export const textData = defineData({
   samples: [
     { path: 'test/fixtures/data/squares.txt', length: 32, batch: 3 },
     {
-      path: ['test/fixtures/data/squares.txt', 'test/fixtures/data/wikitext/wiki.valid.tokens'],
+      path: ['test/fixtures/data/wikitext/wiki.valid.tokens', 'test/fixtures/data/squares.txt'],
       length: 48,
       batch: 2,
       tokenizer: { kind: 'character' },
     },
   ],
   async open({ path, column, bytes, length, tokenizer }, context) {
-    const files = [path]
-      .flat()
-      .map((file) => findFile({ what: file, path: file, names: [], called: file, get: 'correct the path' }));
+    const files = [path].flat().map(fileAt);
     const parts: Uint8Array[] = [];
     let left = bytes ?? Number.POSITIVE_INFINITY;
     for (const file of files) {

@@ -62,7 +62,7 @@ export const wikitextData = defineData({
   },
   samples: [
     { path: 'test/fixtures/data/wikitext', length: 32, batch: 3 },
-    { path: 'test/fixtures/data/wikitext', length: 40, batch: 2, by: 'line' },
+    { path: 'test/fixtures/data/wikitext', length: 72, batch: 2, by: 'line' },
     { path: 'test/fixtures/data/wikitext', length: 24, batch: 2, tokenizer: { kind: 'bpe', vocab: 300 } },
   ],
   async open({ path, form, by, bytes, length, tokenizer }, context) {

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { StorageError } from '../runtime/errors.js';
+import { AttnError, StorageError } from '../runtime/errors.js';
 
 /** A file that has its name once it is whole. Whoever opens one ends it: `commit()`, or `abandon()`. */
 export class PartialFile {
@@ -109,7 +109,7 @@ const reasons: Record<string, [why: string, hint: string]> = {
 /** What the file system refused, as a member of the family. */
 export function storageError(path: string, error: unknown, doing: 'read' | 'write' = 'write'): unknown {
   const { code } = (error ?? {}) as NodeJS.ErrnoException;
-  if (error instanceof StorageError || code === undefined) return error;
+  if (error instanceof AttnError || code === undefined) return error;
   const [why, hint] = reasons[code] ?? [code, 'see what the system says of it'];
   return new StorageError(`cannot ${doing} ${path}: ${why}`, { hint, cause: error });
 }

@@ -136,6 +136,9 @@ function entryOf(name: string, value: unknown, first: number, size: number, path
 const isSizes = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((d) => Number.isSafeInteger(d) && d >= 0 && !Object.is(d, -0));
 
+/** Whether a name is text: no half of a letter, which UTF-8 cannot write. */
+const isWellFormed = (name: string) => !/\p{Surrogate}/u.test(name);
+
 /** What is told of a tensor that is to be written. */
 type Described = { dtype: DType; shape: readonly number[] };
 
@@ -149,8 +152,8 @@ export function makeHeader(
 ): { bytes: Uint8Array; names: string[] } {
   const utf8 = new Map(Object.keys(tensors).map((name) => [name, Buffer.from(name)] as const));
   for (const name of utf8.keys())
-    if (name === METADATA || name === FORBIDDEN)
-      throw new ArgumentError(`a tensor is named '${name}'`, {
+    if (name === METADATA || name === FORBIDDEN || !isWellFormed(name))
+      throw new ArgumentError(`a tensor has the name ${JSON.stringify(name)}`, {
         op: 'writeSafetensors',
         hint: 'choose another name',
       });

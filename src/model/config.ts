@@ -2,10 +2,10 @@
 import { z } from 'zod';
 import { type AnyAttentionConfig, attentionKind, attentionKinds } from '../attention/registry.js';
 import { resolve, rotaryDimOf } from '../attention/shared/resolve.js';
-import { refused } from '../config/schema.js';
-import { AttnError } from '../runtime/errors.js';
+import { problemsOf, refused } from '../config/schema.js';
+import { ArgumentError, AttnError } from '../runtime/errors.js';
 import { type BlockForm, blockForms } from './forms.js';
-import { type Objective, objectives } from './objectives.js';
+import { judged, objectives } from './objectives.js';
 
 const size = (doc: string) => z.int().min(1).describe(doc);
 
@@ -90,30 +90,46 @@ export type GPTConfig = z.input<typeof gptSchema>;
 /** What a model holds: every default filled in. */
 export type GPTSettings = z.output<typeof gptSchema>;
 
-/** What a model's parts say of each other; a message completes "… is …, expected". */
+/** @throws ArgumentError that names the option, what was got and what is accepted */
+export function settingsOf(config: GPTConfig): GPTSettings {
+  const [problem] = problemsOf(gptSchema, config);
+  if (problem) throw new ArgumentError(problem.message, { op: 'GPT', hint: problem.hint });
+  return gptSchema.parse(config);
+}
+
+/** What a model's parts say of each other. */
 function possible(model: Omit<GPTSettings, 'vocab' | 'length'>, context: z.RefinementCtx): void {
-  const refuse = (option: keyof typeof modelOptions, message: string) =>
-    context.addIssue({ code: 'custom', path: [option], message });
   const { block, mlp, hidden, positions, objective, shared } = model;
+  const refuse = (option: keyof typeof modelOptions, what: string, hint: string) =>
+    refused(context, [option], { what, hint });
   const { attends, feeds } = blockForms[block];
-  if (mlp === 'none' && feeds) refuse('mlp', `an MLP: block '${block}' is made of one`);
-  if (mlp === 'none' && hidden !== undefined) refuse('hidden', "nothing where mlp is 'none'");
-  if (judges(objective) && !shared)
-    refuse('objective', 'last, all or exit1 to exit4 unless shared: the block judges what it gave');
+  if (mlp === 'none' && feeds)
+    refuse('mlp', `is 'none', but a block '${block}' is made of an MLP`, 'choose one, or another block');
+  if (mlp === 'none' && hidden !== undefined)
+    refuse('hidden', `is ${hidden}, but mlp is 'none'`, 'leave it out');
+  if (judged(objective) && !shared)
+    refuse(
+      'objective',
+      `is '${objective}', where a shared block judges what it gave, but shared is false`,
+      'shared: true; or exit1 to exit4',
+    );
   if (!attends) {
-    if (positions === 'rope') refuse('positions', `none: block '${block}' has no queries to turn`);
+    if (positions === 'rope')
+      refuse('positions', `is 'rope', but a block '${block}' has no queries`, 'learned, sinusoidal or none');
     return;
   }
   const layer = layerOf(model, context);
   if (!layer || positions !== 'rope') return;
   const { kind, config } = layer;
   const turned = rotaryDimOf(kind, config);
-  if (!kind.supports.rope) refuse('positions', `learned, sinusoidal or none: '${kind.kind}' has no rotation`);
+  if (!kind.supports.rope)
+    refuse('positions', `is 'rope' and '${kind.kind}' has no rotation`, 'learned, sinusoidal or none');
   else if (turned % 2 !== 0 || turned < 2)
-    refused(context, ['positions'], {
-      what: `is 'rope' and '${kind.kind}' has heads of ${turned} channels`,
-      hint: 'pairs of channels are turned: headDim is even',
-    });
+    refuse(
+      'positions',
+      `is 'rope' and '${kind.kind}' has heads of ${turned} channels`,
+      'pairs of channels are turned: headDim is even',
+    );
 }
 
 /** The layer's kind and whole configuration, where it can be. */
@@ -134,9 +150,6 @@ function layerOf(
     return undefined;
   }
 }
-
-/** Whether confidence is asked of the block's next application. */
-const judges = (objective: Objective): boolean => objective === 'exit5' || objective === 'exit6';
 
 function formulas(): string {
   return Object.entries(blockForms)

@@ -1,6 +1,5 @@
 /** A decoder of blocks (Radford et al., "Language models are unsupervised multitask learners", 2019) and its relatives. */
 import { allOrNothing } from '../attention/shared/cache.js';
-import { parse } from '../attention/shared/config.js';
 import { Rotary } from '../attention/shared/positions.js';
 import { checkTensor } from '../nn/check.js';
 import { dropoutOf } from '../nn/dropout.js';
@@ -15,7 +14,7 @@ import { show } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Block, type BlockCall, type Norm, normOf } from './block.js';
 import { ModelCache } from './cache.js';
-import { type GPTConfig, type GPTSettings, gptSchema } from './config.js';
+import { type GPTConfig, type GPTSettings, settingsOf } from './config.js';
 import { type ExitOptions, exitOf } from './exit.js';
 import { type GenerateOptions, generate, type StreamOptions, stream } from './generate.js';
 import { type LossOptions, minimised } from './objectives.js';
@@ -44,7 +43,7 @@ export class GPT extends Module {
 
   constructor(config: GPTConfig) {
     super();
-    const settings = parse('GPT', gptSchema as never, config) as unknown as GPTSettings;
+    const settings = settingsOf(config);
     this.config = settings;
     const { vocab, layers, dim, length, positions, tied, theta, shared } = settings;
     const init: Init = normal(0.02);

@@ -140,9 +140,9 @@ export function minimised(
 }
 
 /**
- * u = ln Σ_{k≠y} e^(z_k - z_y) of each row of logits, y its most probable class: p = 1 / (1 + e^u). From u, both
- * nll = ln(1 + e^u) and c = ln(1 + e^-u) keep their digits, however near p is to 0 or 1: in -ln(1 - p) they would be lost
- * at p = 1, as in log1mexp(-nll).
+ * u = ln Σ_{k≠y} e^(z_k - z_y) of each row of logits, y its most probable class: p = 1 / (1 + e^u). Of u,
+ * nll = ln(1 + e^u) and c = ln(1 + e^-u) with no difference of nearly equal numbers: c is right however near p is to 1,
+ * where -ln(1 - p), and log1mexp(-nll) with it, is infinite as soon as p rounds to 1.
  */
 export function doubt(z: Tensor): Tensor {
   const wide = z.dtype === 'float32' ? z : cast(z, { dtype: 'float32' });
@@ -180,7 +180,7 @@ const BITS = 24;
  * `count` tensors of ids' shape, uniform in [0, 1): bits that dropout draws, as digits after the point. One draw of the
  * default generator, so that a run that is resumed repeats.
  */
-function drawn(count: number, { shape, size, runtime }: Tensor): Tensor[] {
+export function drawn(count: number, { shape, size, runtime }: Tensor): Tensor[] {
   if (count === 0) return [];
   return noGrad(() => {
     const bits = dropoutOf(fill({ shape: [BITS, count, size], value: 0.5 }), 0.5); // 0 or 1

@@ -13,6 +13,12 @@ const classOf: Record<string, string> = {
   ATTN_OUT_OF_MEMORY: 'OutOfMemoryError',
   ATTN_GRAD: 'GradError',
   ATTN_STATE_DICT: 'StateDictError',
+  ATTN_CONFIG: 'ConfigError',
+  ATTN_DATA: 'DataError',
+  ATTN_FORMAT: 'FormatError',
+  ATTN_CHECKPOINT: 'CheckpointError',
+  ATTN_STORAGE: 'StorageError',
+  ATTN_INTERNAL: 'InternalError',
 };
 
 /** The right class for its code, an op where one failed, and a hint. */

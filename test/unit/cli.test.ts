@@ -224,11 +224,22 @@ describe('progress', () => {
     expect(text).not.toContain(`${trained}\n`);
   });
   test('how a run ended', () => {
-    expect(ending({ reason: 'steps', detail: '', step: 500, val: null, best: null, test: null, skipped: 0 }, 500)).toBe(
-      'done: 500 steps',
-    );
     expect(
-      ending({ reason: 'early stop', detail: 'no better loss', step: 120, val: null, best: null, test: null, skipped: 0 }, 500),
+      ending({ reason: 'steps', detail: '', step: 500, val: null, best: null, test: null, skipped: 0 }, 500),
+    ).toBe('done: 500 steps');
+    expect(
+      ending(
+        {
+          reason: 'early stop',
+          detail: 'no better loss',
+          step: 120,
+          val: null,
+          best: null,
+          test: null,
+          skipped: 0,
+        },
+        500,
+      ),
     ).toBe('early stop after step 120 of 500: no better loss');
   });
   test('validation without text has no bits', () =>
