@@ -14,14 +14,14 @@ export function temporary(): string {
   return folder;
 }
 
-/** 6000 bytes in which each follows from the two before it, now and then by chance. */
+/** 6000 bytes in which each follows from the one before it, now and then by chance. */
 export function textFile(folder: string): string {
   const path = join(folder, 'text.txt');
   const bytes = new Uint8Array(6000);
   let state = 7;
   for (let i = 0; i < bytes.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const rule = (3 * (bytes[i - 1] ?? 97) + (bytes[i - 2] ?? 98) + 5) % 26;
+    const rule = ((bytes[i - 1] ?? 97) - 97 + 5) % 26;
     bytes[i] = 97 + (state % 16 === 0 ? (state >>> 8) % 26 : rule);
   }
   writeFileSync(path, bytes);
