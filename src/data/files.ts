@@ -92,7 +92,16 @@ export function fileAt(path: string): string {
 export const locate = (path: string): string | undefined =>
   [path, ...(isAbsolute(path) ? [] : dataFolders().map((folder) => join(folder, path)))].find(existsSync);
 
-const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+/** Of the files in a folder; none where there is no such folder. */
+function namesIn(folder: string): string[] {
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true });
+    return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+  } catch (error) {
+    throw unreadable(folder, error as NodeJS.ErrnoException);
+  }
+}
 
 const isZipOf = (what: string) => {
   const plain = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');

@@ -6,9 +6,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { YarnOptions } from '../attention/shared/extension.js';
-import type { GPTConfig } from '../model/config.js';
+import { problemsOf } from '../config/schema.js';
+import { type GPTConfig, gptSchema } from '../model/config.js';
 import { GPT } from '../model/gpt.js';
-import { ArgumentError, AttnError, CheckpointError, FormatError } from '../runtime/errors.js';
+import { ArgumentError, CheckpointError, FormatError, ShapeError } from '../runtime/errors.js';
 import { generator } from '../tensor/generator.js';
 import { readTokenizer, type Tokenizer, writeTokenizer } from '../tokenizer/index.js';
 import { readBytes, writeAtomic } from './files.js';
@@ -116,11 +117,12 @@ export async function loadModel(
     throw new CheckpointError(`there is no ${path}`, { hint: 'name the folder of a model' });
   const { layout, own, config } = understood(parseObject(readBytes(path), path), path);
   using weights = new Weights(folder);
-  const found = layout && find(weights, layout.slots(config), layout.canonical);
-  const model = made(config, path);
+  const found = layout && reading(path, () => find(weights, layout.slots(config), layout.canonical));
+  if (!found) plausible(weights, config);
+  const model = reading(path, () => made(config));
   try {
     fill(model, found ?? find(weights, ownSlots(model), (name) => name), weights);
-    if (own?.rope !== undefined) turn(model, own.rope);
+    if (own?.rope !== undefined) reading(path, () => turn(model, own.rope));
     const tokens = join(folder, 'tokenizer.json');
     const tokenizer = existsSync(tokens) ? readTokenizer(tokens) : null;
     return { model, tokenizer, layout: (layout?.name as LayoutName) ?? OWN };
@@ -130,25 +132,31 @@ export async function loadModel(
   }
 }
 
-/** Which layout a folder has, and of which model. */
+/** Which layout a folder has, and of which model: its configuration is valid. */
 function understood(
   theirs: JsonObject,
   path: string,
 ): { layout: Layout | undefined; own: Own | undefined; config: GPTConfig } {
-  const own =
-    isObject(theirs.attn_vk) && isObject(theirs.attn_vk.config)
-      ? (theirs.attn_vk as unknown as Own)
-      : undefined;
-  if (theirs.model_type === OWN && own) return { layout: undefined, own, config: own.config };
+  const told = isObject(theirs.attn_vk) && isObject(theirs.attn_vk.config) ? theirs.attn_vk : undefined;
+  const own = told as unknown as Own | undefined;
+  if (theirs.model_type === OWN && own)
+    return { layout: undefined, own, config: valid(own.config, `${path}: attn_vk.config`) };
   const layout = layouts.find(({ name }) => name === theirs.model_type);
   if (!layout)
     throw new FormatError(`${path}: model_type is ${JSON.stringify(theirs.model_type)}`, {
       hint: `what can be read is ${[OWN, ...layouts.map(({ name }) => name)].join(', ')}`,
     });
+  const config = valid(layout.fromConfig(theirs, path), path);
   // A folder that others changed since, and left our part in, is what they say.
-  const config = layout.fromConfig(theirs, path);
-  const ours = own && agrees(layout, own.config, theirs) ? own : undefined;
-  return { layout, own: ours, config: ours?.config ?? config };
+  if (own && agrees(layout, own.config, theirs)) return { layout, own, config: own.config };
+  return { layout, own: undefined, config };
+}
+
+function valid(config: GPTConfig, what: string): GPTConfig {
+  const [problem] = problemsOf(gptSchema, config);
+  if (problem)
+    throw new FormatError(`${what} describes no model: ${problem.message}`, { hint: problem.hint });
+  return config;
 }
 
 function agrees(layout: Layout, config: GPTConfig, theirs: JsonObject): boolean {
@@ -160,14 +168,21 @@ function agrees(layout: Layout, config: GPTConfig, theirs: JsonObject): boolean 
   }
 }
 
+/** What can be told before memory is taken: a model in our own layout knows its parameters only once it is made. */
+function plausible(weights: Weights, { vocab, dim, layers, shared }: GPTConfig): void {
+  const { shape } = weights.describe('tokens.weight') ?? {};
+  if (shape?.[0] !== vocab || shape[1] !== dim || (layers > weights.names.length && !shared))
+    throw new CheckpointError(
+      `config.json tells of ${vocab} tokens, ${dim} channels, ${layers} layers; the weights in ${weights.folder} are ${weights.names.length}, those of tokens [${shape ?? ''}]`,
+      { hint: 'do config.json and the weights belong together?' },
+    );
+}
+
 /** The model of a configuration; its values are to be read, so nothing is drawn from the generator. */
-function made(config: GPTConfig, path: string): GPT {
+function made(config: GPTConfig): GPT {
   const before = generator.state;
   try {
     return new GPT(config);
-  } catch (cause) {
-    if (!(cause instanceof AttnError)) throw cause;
-    throw new FormatError(`${path} describes no model: ${cause.what}`, { hint: cause.hint, cause });
   } finally {
     generator.state = before;
   }
@@ -180,5 +195,15 @@ function turn(model: GPT, rope: Own['rope']): void {
   } else if (model.rope) {
     model.rope.yarn = rope.yarn;
     if (rope.temperature !== null) model.rope.drop({ temperature: rope.temperature });
+  }
+}
+
+/** What `fn` returns; a value of config.json that it refuses is the file's fault. */
+function reading<T>(path: string, fn: () => T): T {
+  try {
+    return fn();
+  } catch (cause) {
+    if (!(cause instanceof ArgumentError || cause instanceof ShapeError)) throw cause;
+    throw new FormatError(`${path} describes no model: ${cause.what}`, { hint: cause.hint, cause });
   }
 }

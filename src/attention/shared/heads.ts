@@ -75,6 +75,7 @@ type OutOptions = Pick<CommonConfig, 'dim' | 'heads' | 'headDim' | 'bias'>;
 
 /** RMSNorm of each query and key before the rotation (Henry et al., 2020): logits stay within √D · gains. */
 export class QKNorm extends Module {
+  static readonly eps = 1e-6;
   readonly q: Parameter;
   readonly k: Parameter;
 
@@ -88,8 +89,8 @@ export class QKNorm extends Module {
   packed(qkv: Tensor, heads: number, kvHeads: number): Tensor {
     return concat(
       [
-        rmsNorm(headsOf(qkv, 0, heads), this.q),
-        rmsNorm(headsOf(qkv, heads, heads + kvHeads), this.k),
+        rmsNorm(headsOf(qkv, 0, heads), this.q, { eps: QKNorm.eps }),
+        rmsNorm(headsOf(qkv, heads, heads + kvHeads), this.k, { eps: QKNorm.eps }),
         headsOf(qkv, heads + kvHeads, heads + 2 * kvHeads),
       ],
       { axis: 2 },

@@ -2,8 +2,8 @@
  * LlamaForCausalLM (Touvron et al., arXiv:2302.13971) and Qwen3ForCausalLM (arXiv:2505.09388): RMSNorm, SwiGLU, rotated
  * halves, grouped keys; Qwen3 with norms of queries and keys.
  */
+import { QKNorm } from '../../attention/shared/heads.js';
 import type { GPTConfig } from '../../model/config.js';
-import { isObject } from '../json.js';
 import { type Described, described, type Layout, refusesPlain, type Slot } from './layout.js';
 import { ConfigReader } from './options.js';
 
@@ -151,15 +151,14 @@ const layoutOf = ({ name, architecture, qkNorm, ...variant }: Variant): Layout =
 
 /** The base of the rotation, which nothing stretches. */
 function thetaOf(read: ConfigReader): number {
-  const key = isObject(read.json.rope_parameters) ? 'rope_parameters' : 'rope_scaling';
-  const { [key]: scaling } = read.json;
-  if (scaling === undefined || scaling === null) return read.number('rope_theta', 10000);
-  if (!isObject(scaling)) return read.refuse(key, scaling, 'it is an object');
-  const inner = new ConfigReader(scaling, `${read.path}: ${key}`);
+  const { rope_parameters: now, rope_scaling: before } = read.json; // since version 5, until then
+  const theta = read.number('rope_theta', 10000);
+  if ((now ?? before ?? undefined) === undefined) return theta;
+  const inner = read.inner(now ? 'rope_parameters' : 'rope_scaling');
   inner.only('rope_type', 'default');
   inner.only('type', 'default');
   inner.only('partial_rotary_factor', 1);
-  return inner.number('rope_theta', read.number('rope_theta', 10000));
+  return inner.number('rope_theta', theta);
 }
 
 export const llamaLayout = layoutOf({
@@ -180,10 +179,16 @@ export const qwen3Layout = layoutOf({
   name: 'qwen3',
   architecture: 'Qwen3ForCausalLM',
   qkNorm: true,
-  refuses: ({ bias }) => (bias ? 'bias is true' : null),
+  refuses: ({ bias, normEps }) =>
+    bias
+      ? 'bias is true'
+      : normEps !== QKNorm.eps
+        ? `normEps is ${normEps}, of queries and keys ${QKNorm.eps}`
+        : null,
   toConfig: () => ({ attention_bias: false, use_sliding_window: false }),
   fromConfig(read) {
     read.only('attention_bias', false);
+    read.only('rms_norm_eps', QKNorm.eps); // queries and keys have no other here
     read.only('use_sliding_window', false);
     return { bias: false, headDim: 128 };
   },
