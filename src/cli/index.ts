@@ -35,6 +35,7 @@ doctorCommand(program, version);
 routeCommand(program);
 benchCommand(program);
 completionCommand(program, sources);
+
 /** `attn-vk` */
 import { main } from './main.js';
 
