@@ -6,6 +6,7 @@ import { packageRoot } from '../runtime/load.js';
 import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
 import { configCommand } from './config.js';
+import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { exitStatus, FAILED } from './exit.js';
@@ -40,6 +41,7 @@ function program(): Command {
   evalCommand(program);
   sampleCommand(program);
   inspectCommand(program);
+  dataCommand(program);
   configCommand(program);
   doctorCommand(program, version);
   routeCommand(program);
