@@ -3,8 +3,8 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { contiguous, corpus, sha256, type Texts, textOptions, wholeCharacters } from './corpus.js';
 import { defineData, type Split } from './data.js';
-import { findFiles, findIfThere, readText, type Wanted } from './files.js';
-import { readColumn } from './parquet.js';
+import { findFiles, findIfThere, type Wanted } from './files.js';
+import { readTexts } from './texts.js';
 
 type Form = 'tokenised' | 'raw';
 
@@ -43,6 +43,9 @@ function wanted(split: Split, form: Form, path: string | undefined): Wanted {
   };
 }
 
+/** The Hub's files have one. */
+const column = (file: string): string | undefined => (file.endsWith('.parquet') ? 'text' : undefined);
+
 export const wikitextData = defineData({
   name: 'wikitext',
   doc: 'WikiText-2 or -103: good articles of Wikipedia, with the splits of its files',
@@ -67,7 +70,7 @@ export const wikitextData = defineData({
   ],
   async open({ path, form, by, bytes, length, tokenizer }, context) {
     const cut = async (files: string[], limit?: number) => {
-      const text = await readAll(files, limit);
+      const text = await readTexts(files, limit, column);
       return tokenizer.kind === 'byte' || limit === undefined ? text : wholeCharacters(text);
     };
     const train = findIfThere(wanted('train', form, path));
@@ -92,18 +95,3 @@ export const wikitextData = defineData({
     return corpus(texts, { ...options, facts }, context);
   },
 });
-
-/** Files one after the other; of Parquet, the column `text`. */
-async function readAll(files: readonly string[], limit?: number): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let left = limit ?? Number.POSITIVE_INFINITY;
-  for (const file of files) {
-    if (left === 0) break;
-    const part = file.endsWith('.parquet')
-      ? await readColumn(file, 'text', left)
-      : await readText(file, left);
-    parts.push(part);
-    left -= part.length;
-  }
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-}
