@@ -130,14 +130,15 @@ function attnVk<T>(args: string[]): Promise<T> {
   });
 }
 
-const readRows = (path: string): Promise<Record<string, string>[]> =>
-  new Promise((resolve, reject) => {
+function readRows(path: string): Promise<Record<string, string>[]> {
+  return new Promise((resolve, reject) => {
     const rows: Record<string, string>[] = [];
     parseString<Record<string, string>, Record<string, string>>(readFileSync(path, 'utf8'), { headers: true })
       .on('data', (row) => rows.push(row))
       .on('error', reject)
       .on('end', () => resolve(rows));
   });
+}
 
 function figuresOf(row: Row): Figure[] {
   const name = row.experiment.split('.')[0]!;
@@ -155,10 +156,9 @@ function figuresOf(row: Row): Figure[] {
   ];
 }
 
-const shown = (row: Row) =>
-  Object.fromEntries(
-    Object.entries(row).map(([key, value]) => [
-      key,
-      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value,
-    ]),
-  );
+/** Figures to four places. */
+function shown(row: Row): Record<string, string | number | null> {
+  const round = (value: string | number | null) =>
+    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value;
+  return Object.fromEntries(Object.entries(row).map(([key, value]) => [key, round(value)]));
+}
