@@ -20,7 +20,6 @@ interface Bound {
   source: string;
 }
 
-<<<<<<< HEAD
 export type Bench =
   | 'vulkan'
   | 'cpu'
@@ -31,9 +30,6 @@ export type Bench =
   | 'copy'
   | 'trainer'
   | 'experiments';
-=======
-export type Bench = 'vulkan' | 'cpu' | 'memory' | 'attention' | 'train' | 'trainer' | 'kinds' | 'copy';
->>>>>>> trainer
 
 /** Puts the bounds of a benchmark on its figures, which `device` made; returns those that nothing here answers. */
 export function bind(bench: Bench, figures: Figure[], device = ''): string[] {
