@@ -21,11 +21,11 @@ export interface ResidualRow {
  * One forward pass at ids [batch, length], without dropout or gradients. Of a layer norm without gain and bias,
  * next = s / √(s² (C - 1) / C + eps) of a token whose stream has deviation s over C channels.
  */
-export async function residualStats(model: GPT, ids: Tensor): Promise<ResidualRow[]> {
+export function residualStats(model: GPT, ids: Tensor): Promise<ResidualRow[]> {
   const modes = [...model.modules()].map((m) => [m, m.training] as const);
   model.eval();
   try {
-    return await noGrad(() => scope(() => measured(model, ids)));
+    return noGrad(() => scope(() => measured(model, ids))); // all is recorded when this returns
   } finally {
     for (const [m, training] of modes) m.training = training;
   }

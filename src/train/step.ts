@@ -28,7 +28,7 @@ export function recordStep(
     batches.forEach((batch, i) => {
       const loss = scope(() => {
         const [ids, labels] = tensorsOf(batch);
-        const mean = inDtype(amp, () => objective(model, ids, labels));
+        const mean = inDtype(amp, () => model.objective(ids, labels));
         // Σ counts[i] mean[i] / all: one batch of all rows would have that loss, and that gradient.
         const loss = batches.length > 1 ? mul(mean, counts[i]! / all) : mean;
         loss.backward();
@@ -41,5 +41,3 @@ export function recordStep(
     return total!;
   });
 }
-
-const objective = (model: GPT, ids: Tensor, labels: Tensor): Tensor => model.loss(ids, labels);

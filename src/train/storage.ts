@@ -53,7 +53,8 @@ export function prepareFolder(
   { parameters, keep }: { parameters: number; keep: number },
 ): void {
   try {
-    mkdirSync(join(folder, CHECKPOINTS), { recursive: true });
+    // One by one: a recursive mkdir of Node never ends under a folder that takes none, such as /proc.
+    for (const path of missingFolders(join(folder, CHECKPOINTS)).reverse()) mkdirSync(path);
     for (const path of [folder, join(folder, CHECKPOINTS)]) accessSync(path, constants.W_OK | constants.X_OK);
   } catch (error) {
     throw storageError(folder, error);

@@ -6,7 +6,6 @@
  * 'auto' chooses by what it measures; 'cpu' and 'gpu' always choose alike.)
  */
 import { join } from 'node:path';
-import { stringify } from 'yaml';
 import type { Batch } from '../data/loader.js';
 import { writeAtomic } from '../io/files.js';
 import type { GPT } from '../model/gpt.js';
@@ -24,6 +23,8 @@ import { Meter, rowOf } from './meter.js';
 import { metricsCsv, tensorBoard } from './metrics.js';
 import { type Opened, openRun, type TrainerOptions } from './open.js';
 import { placeOf } from './place.js';
+import { residualLog } from './residuals.js';
+import { dumpRunConfig } from './run-config.js';
 import { recordStep } from './step.js';
 
 /** A step whose loss is on its way. */
@@ -62,6 +63,7 @@ export class Trainer {
       metricsCsv(),
       ...(logs.tensorboard ? [tensorBoard()] : []),
       ...(logs.entropy > 0 ? [entropyLog(logs.entropy)] : []),
+      ...(logs.residuals > 0 ? [residualLog(logs.residuals)] : []),
       ...hooks,
     ];
     this.#meter = new Meter(loader.info);
@@ -121,7 +123,7 @@ export class Trainer {
   /** @throws what stopped it; the outcome 'failed' is for hooks */
   async run(): Promise<Outcome> {
     const { config, folder, model, step } = this;
-    writeAtomic(join(folder, 'config.yaml'), stringify(config));
+    writeAtomic(join(folder, 'config.yaml'), dumpRunConfig(config));
     const place = placeOf(this.opened.runtime);
     const manifest = new Manifest(folder, config, { parameters: model.size, place, step });
     try {
