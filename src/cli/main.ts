@@ -41,8 +41,8 @@ function program(): Command {
   evalCommand(program);
   sampleCommand(program);
   inspectCommand(program);
-  dataCommand(program);
   configCommand(program);
+  dataCommand(program);
   doctorCommand(program, version);
   routeCommand(program);
   benchCommand(program);

@@ -107,24 +107,6 @@ export function* paths(schema: Schema, value: unknown, under: Path = []): Genera
   }
 }
 
-/** Every path that some configuration has, with what it says of itself: of unions, those of all members. */
-export function* settings(
-  schema: Schema,
-  under: Path = [],
-): Generator<{ path: Path; doc: string | undefined }> {
-  const members = discriminatorOf(schema) === undefined ? [bare(schema)] : membersOf(schema);
-  const seen = new Set<string>();
-  for (const member of members)
-    for (const [key, entry] of Object.entries(shapeOf(member))) {
-      const path = [...under, key];
-      for (const setting of [{ path, doc: describe(entry) }, ...settings(entry, path)]) {
-        const name = dotted(setting.path);
-        if (!seen.has(name)) yield setting;
-        seen.add(name);
-      }
-    }
-}
-
 /** An entry of a plain object or list. */
 export const at = (value: unknown, key: string | number): unknown =>
   typeof value === 'object' && value !== null && Object.hasOwn(value, key)
