@@ -52,7 +52,7 @@ type Source = Pick<Parameters<typeof parquetRead>[0], 'file' | 'metadata' | 'row
 };
 
 async function columnOf({ path, column, ...source }: Source): Promise<Uint8Array[]> {
-  const rows: unknown[][] = [];
+  let rows: unknown[][] = [];
   try {
     await parquetRead({
       ...source,
@@ -61,7 +61,9 @@ async function columnOf({ path, column, ...source }: Source): Promise<Uint8Array
       // Strings stay the bytes that the file has.
       utf8: false,
       parsers: { stringFromBytes: (bytes) => bytes },
-      onComplete: (all) => rows.push(...all),
+      onComplete: (all) => {
+        rows = all;
+      },
     });
   } catch (cause) {
     throw new DataError(`${path} is corrupted: ${(cause as Error).message}`, { hint: 'get it again', cause });
