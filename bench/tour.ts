@@ -11,6 +11,8 @@ import { packageRoot } from '../src/runtime/load.js';
 import { cut, runStep, shorten, withOutputs } from './lib/tour.js';
 
 const text = 'tinyshakespeare.txt.gz';
+/** Done; wrong usage, which the tour shows; what `timeout` stopped. */
+const expected = new Set<number | null>([0, 2, 124]);
 const from = process.argv[2] ?? process.env.ATTN_VK_DATA;
 if (!from || !existsSync(join(from, text))) {
   process.stderr.write(`which folder has ${text}? npm run docs:tour -- folder, or ATTN_VK_DATA\n`);
@@ -24,8 +26,8 @@ try {
   const written = withOutputs(cut(readFileSync(path, 'utf8')), (step) => {
     process.stderr.write(`$ ${step.command}\n`);
     const { status, output } = runStep(step, folder);
-    if (status !== 0) throw new Error(`ended with ${status}:\n${output}`);
-    return shorten(output).replaceAll(`${folder}/`, '');
+    if (!expected.has(status)) throw new Error(`ended with ${status}:\n${output}`);
+    return shorten(output).replaceAll(`${folder}/`, '').replaceAll(packageRoot(), 'node_modules/attn-vk');
   });
   writeAtomic(path, written);
 } finally {

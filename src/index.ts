@@ -34,6 +34,12 @@ export type { AttentionMetrics, MetricsOptions } from './attention/shared/metric
 export { Rotary, type RotaryCall, type RotaryOptions } from './attention/shared/positions.js';
 export type { TileFigures } from './attention/shared/tile-meter.js';
 export * from './autograd/index.js';
+export { type DataKind, type DataSet, defineData, IGNORED, type Row, type Split } from './data/data.js';
+export * from './data/index.js';
+export { analyticLadder, type Ladder } from './data/ladder.js';
+export * from './data/loader.js';
+export { type MicroConfig, MicroLanguages } from './data/micro-languages.js';
+export { dataKind, dataKinds, openData, parseData } from './data/registry.js';
 export * from './geometry/entanglement.js';
 export * as holographic from './geometry/hrr.js';
 export * from './geometry/hyperbolic.js';
@@ -65,6 +71,7 @@ export { keep, scope } from './tensor/scope.js';
 export type { Shape } from './tensor/shape.js';
 export type { StateDict, StateDictMatch } from './tensor/state-dict.js';
 export { type NestedArray, Tensor, tensor } from './tensor/tensor.js';
+export * from './tokenizer/index.js';
 export * from './train/index.js';
 export {
   dumpRunConfig,

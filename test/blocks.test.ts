@@ -1,4 +1,4 @@
-/** Blocks: each form is its formula, on both sides, in halves, from a cache; shared blocks; how large streams grow. */
+/** Blocks: each form is its formula, on both sides, in halves, from a cache; shared blocks; models that are published. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { inFloat64 } from '../src/autograd/gradcheck.js';
 import { autocast, gradcheck, manualSeed, noGrad, scope } from '../src/index.js';
@@ -9,7 +9,6 @@ import {
   type GPTConfig,
   gptSchema,
   modelSchema,
-  residualStats,
 } from '../src/model/index.js';
 import { AdamW } from '../src/optim/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
@@ -98,11 +97,11 @@ describe.each(forms)('block %s', (block) => {
       const model = loud(new GPT({ ...small, layers: 2, block, shared, attentionScale: 0.5 }));
       const f = (r: Tensor, ...parameters: Tensor[]) =>
         withParameters(model, parameters, () => model.unembed(model.apply(1, model.apply(0, r))));
-      const { compared } = gradcheck(f, [sequence(1, 4, 16), ...model.parameters()], {
-        samples: 3,
+      const { compared } = gradcheck(f, [sequence(1, 3, 16), ...model.parameters()], {
+        samples: 2,
         tolerance: 2e-5,
       });
-      expect(compared).toBeGreaterThan(20);
+      expect(compared).toBeGreaterThan(15);
     }
   });
 
@@ -139,6 +138,7 @@ describe.each(forms)('block %s', (block) => {
         new GPT({ ...small, block, shared, positions: block === 'noattn' ? 'learned' : 'rope' }),
       );
       const whole = noGrad(() => floats(model.forward(ids(2, 8))));
+      expect(noGrad(() => floats(model.forward(ids(2, 8))))).toEqual(whole);
       const changed = ids(2, 8).dataSync();
       changed[6] = 0;
       const other = noGrad(() => floats(model.forward(tensor(changed, [2, 8]))));
@@ -252,65 +252,6 @@ describe('a shared block', () => {
       });
     const grad = new Map(shared.namedParameters()).get(`blocks.0.${name}`)!.grad!;
     expect(worst(floats(grad), sum)).toBeLessThan(1e-6);
-  });
-});
-
-describe('residual streams', () => {
-  const C = 768;
-  const wide = (block: BlockForm, length: number): GPT => {
-    const config: GPTConfig = { vocab: 512, length, layers: 12, dim: C, heads: 12, block };
-    return new GPT({ ...config, shared: true, norm: 'plain', mlp: 'gelu_tanh' });
-  };
-  const text = (length: number) =>
-    tensor(
-      Int32Array.from({ length }, (_, i) => Math.floor((noise(1, i + 1)[0]! + 1) * 256)),
-      [1, length],
-    );
-
-  it('become, normed, s / √(s² (C - 1) / C + eps)', async () => {
-    for (const block of ['axm', 'parallel', 'timesplus'] as const) {
-      const model = wide(block, 1);
-      const rows = await residualStats(model, text(1));
-      expect(rows.map(({ layer }) => layer)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
-      for (const { residual: s, next } of rows)
-        expect(next).toBeCloseTo(s / Math.sqrt((s * s * (C - 1)) / C + 1e-5), 5);
-      model.dispose();
-    }
-    // The saturation at √(768 / 767), and two rows of the published tables.
-    const law = (s: number) => s / Math.sqrt((s * s * (C - 1)) / C + 1e-5);
-    expect(law(1e6)).toBeCloseTo(1.0006517, 6);
-    expect(law(1.7215176820755005)).toBeCloseTo(1.0006499290466309, 6);
-  });
-
-  it('begin as the laws of their forms say', async () => {
-    const columns = async (block: BlockForm) => {
-      const model = wide(block, 256);
-      const rows = await residualStats(model, text(256));
-      expect(model.training).toBe(true);
-      model.dispose();
-      return rows;
-    };
-    // Of random tokens at the start, as measured for the original at T = 1024; attention averages fewer tokens here.
-    const axm = await columns('axm');
-    for (const { residual, mid } of axm) {
-      expect(Math.abs(residual - 0.0283) / 0.0283).toBeLessThan(0.06); // flat
-      expect(mid).toBeLessThan(1e-3);
-    }
-    const parallel = await columns('parallel');
-    expect(Math.abs(parallel[0]!.residual - 0.079) / 0.079).toBeLessThan(0.03);
-    expect(Math.abs(parallel[11]!.residual - 0.834) / 0.834).toBeLessThan(0.05);
-    for (let i = 1; i < 12; i++) {
-      expect(parallel[i]!.residual).toBeGreaterThan(parallel[i - 1]!.residual);
-      expect(parallel[i]!.mid).toBeLessThan(parallel[i]!.residual);
-    }
-    const timesplus = await columns('timesplus');
-    expect(timesplus[0]!.residual).toBeLessThan(0.01);
-    for (const { residual } of timesplus.slice(4)) {
-      expect(residual).toBeGreaterThan(3e-5); // collapses to about 1e-4
-      expect(residual).toBeLessThan(6e-4);
-    }
-    const noattn = await columns('noattn');
-    expect(noattn[1]!.mid).toBeCloseTo(noattn[0]!.residual, 6); // the stream before
   });
 });
 

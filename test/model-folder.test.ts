@@ -14,6 +14,7 @@ import {
   type HostTensor,
   type LayoutName,
   loadModel,
+  loadWeights,
   readNpy,
   readSafetensors,
   type SaveOptions,
@@ -28,7 +29,7 @@ import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { generator, manualSeed } from '../src/tensor/generator.js';
 import { scope } from '../src/tensor/scope.js';
 import { tensor } from '../src/tensor/tensor.js';
-import { makeTokenizer } from '../src/tokenizer/index.js';
+import { makeTokenizer, type Tokenizer } from '../src/tokenizer/index.js';
 import { failureOf } from './support/errors.js';
 import { cpu, sides } from './support/sides.js';
 
@@ -45,6 +46,7 @@ let folder: string;
 const start = (options: Side['options']) => {
   runtime = new Runtime(options);
   useRuntime(runtime);
+  manualSeed(1);
   folder = mkdtempSync(join(tmpdir(), 'attn-vk-'));
 };
 type Side = (typeof sides)[number];
@@ -145,6 +147,12 @@ describe('saved and loaded', () => {
     ['a grouped GPT-2', 'attn-vk', { ...gpt2, attention: { kind: 'flash', kvHeads: 2 } }],
     ['attention of another kind', 'attn-vk', { ...small, attention: { kind: 'holo' } }],
     ['ALiBi', 'attn-vk', { ...gpt2, attention: { kind: 'flash', alibi: true } }],
+    ['GPT-2 of which every layer was trained', 'gpt2', { ...gpt2, objective: 'all', init: 'plain' }],
+    ['a confidence that was trained', 'attn-vk', { ...gpt2, objective: 'exit1' }],
+    ['a block that is applied twice', 'attn-vk', { ...gpt2, shared: true }],
+    ['branches side by side', 'attn-vk', { ...gpt2, block: 'parallel' }],
+    ['attention scaled', 'attn-vk', { ...llama, attentionScale: 0.5 }],
+    ['norms without gains', 'attn-vk', { ...gpt2, norm: 'plain' }],
     ['no mask', 'attn-vk', { ...gpt2, attention: { kind: 'flash', causal: false } }],
   ]; // biome-ignore format: a table
   it.each(models)('%s: %s', async (_, wanted, config) => {
@@ -194,6 +202,43 @@ describe('saved and loaded', () => {
       code: 'ATTN_ARGUMENT',
       message: expect.stringContaining('the rotation was changed'),
     });
+    model.dispose();
+  });
+
+  it.each([
+    ['llama', llama],
+    ['attn-vk', { ...small, attention: { kind: 'holo' } } as GPTConfig],
+  ])('into a model that there is: %s', async (layout, config) => {
+    const [saved, model] = [new GPT(config), new GPT(config)];
+    await saveModel(folder, saved);
+    expect((await bitsOf(model))['tokens.weight']).not.toBe((await bitsOf(saved))['tokens.weight']);
+    loadWeights(folder, model);
+    expect(await bitsOf(model)).toEqual(await bitsOf(saved));
+    const before = await bitsOf(saved);
+    for (const [change, says] of [
+      [{ layers: 1 }, /blocks\.1\./],
+      [{ layers: 3 }, /blocks\.2\./],
+      [{ vocab: 25 }, /tokens.weight' .*\[24,16\].* \[25,16\]/],
+      [{ hidden: 44 }, /mlp.up.weight'|mlp.up.bias'/],
+      [{ tied: false }, /head.weight/],
+    ] as const) {
+      const other = new GPT({ ...config, ...change });
+      const was = await bitsOf(other);
+      const error = (await failureOf(() => loadWeights(folder, other))) as AttnError;
+      expect(error).toMatchObject({ code: 'ATTN_CHECKPOINT' });
+      expect(error.message).toMatch(says);
+      expect(await bitsOf(other), 'nothing was written').toEqual(was);
+      other.dispose();
+    }
+    expect(await bitsOf(saved)).toEqual(before);
+    // A rotation has no parameters: DroPE goes on from such a model without it.
+    if (layout === 'llama') {
+      const without = new GPT({ ...config, positions: 'none' });
+      loadWeights(folder, without);
+      expect(await bitsOf(without)).toEqual(await bitsOf(saved));
+      without.dispose();
+    }
+    saved.dispose();
     model.dispose();
   });
 
@@ -288,6 +333,15 @@ describe('folders of others', () => {
     for (const m of [model, same.model, changed.model]) m.dispose();
   });
 
+  it('as versions before 5 wrote them, with the base of the rotation beside it', async () => {
+    cpSync(join(fixtures, 'hf', 'llama'), folder, { recursive: true });
+    rewrite({ rope_parameters: undefined, rope_scaling: null, rope_theta: 500, head_dim: undefined });
+    const [before, now] = [await loadModel(folder), await loadModel(join(fixtures, 'hf', 'llama'))];
+    expect(before.model.config).toEqual(now.model.config);
+    before.model.dispose();
+    now.model.dispose();
+  });
+
   const options: [name: (typeof theirs)[number], changes: object, code: string, says: RegExp][] = [
     ['gpt2', { scale_attn_weights: false }, 'ATTN_CONFIG', /scale_attn_weights is false/],
     ['gpt2', { scale_attn_by_inverse_layer_idx: true }, 'ATTN_CONFIG', /scale_attn_by_inverse_layer_idx is true/],
@@ -303,9 +357,10 @@ describe('folders of others', () => {
     ['gpt2', { tie_word_embeddings: false }, 'ATTN_CHECKPOINT', /no 'lm_head.weight'/],
     ['gpt2', { layer_norm_epsilon: -1 }, 'ATTN_FORMAT', /layer_norm_epsilon is -1/],
     ['gpt2', { model_type: 'bert' }, 'ATTN_FORMAT', /model_type is "bert"[\s\S]*gpt2, llama, qwen3/],
+    ['gpt2', { attn_vk: { version: 2, config: {} } }, 'ATTN_FORMAT', /attn_vk.version is 2/],
     ['gpt2', { model_type: 'attn-vk' }, 'ATTN_FORMAT', /model_type is "attn-vk"/],
-    ['gpt2', { model_type: 'attn-vk', attn_vk: { config: { vocab: 3 } } }, 'ATTN_FORMAT', /attn_vk.config describes no model/],
-    ['gpt2', { model_type: 'attn-vk', attn_vk: { config: { ...small, layers: 1e9 } } }, 'ATTN_CHECKPOINT', /1000000000 layers/],
+    ['gpt2', { model_type: 'attn-vk', attn_vk: { version: 1, config: { vocab: 3 } } }, 'ATTN_FORMAT', /attn_vk.config describes no model/],
+    ['gpt2', { model_type: 'attn-vk', attn_vk: { version: 1, config: { ...small, layers: 1e9 } } }, 'ATTN_CHECKPOINT', /1000000000 layers/],
     ['llama', { rope_scaling: { rope_type: 'llama3', factor: 8 }, rope_parameters: null }, 'ATTN_CONFIG', /rope_scaling.rope_type is "llama3"/],
     ['llama', { rope_scaling: { type: 'linear', factor: 2 }, rope_parameters: null }, 'ATTN_CONFIG', /rope_scaling.type is "linear"/],
     ['llama', { rope_parameters: { rope_type: 'yarn', factor: 2 } }, 'ATTN_CONFIG', /rope_parameters.rope_type is "yarn"/],
@@ -391,53 +446,43 @@ describe('folders of others', () => {
 });
 
 const python = process.env.ATTN_VK_TORCH_PYTHON;
-describe('in transformers', () => {
+describe.skipIf(!python)('in transformers', () => {
   beforeEach(() => start(cpu.options));
   afterEach(end);
 
-  it.skipIf(!python)(
-    'models that were trained here give the same logits, and tokenizers the same ids',
-    async () => {
-      const text = 'Bytes, ünï\tand 漢字 🙂  \n<s>';
-      const models: [what: string, config: GPTConfig][] = [
-        ['GPT2LMHeadModel', { ...gpt2, vocab: 256 }],
-        ['GPT2LMHeadModel', { ...gpt2, mlp: 'gelu', tied: false, hidden: 24 }],
-        ['LlamaForCausalLM', { ...llama, vocab: 256, theta: 500 }],
-        [
-          'LlamaForCausalLM',
-          { ...llama, bias: true, tied: false, attention: { kind: 'flash', kvHeads: 2, headDim: 6 } },
-        ],
-        ['Qwen3ForCausalLM', { ...qwen3, vocab: 256, theta: 1e6, tied: false }],
-      ];
-      const tokenizer = makeTokenizer({ kind: 'byte' }, new Uint8Array());
-      const folders: string[] = [];
-      for (const [i, [, config]] of models.entries()) {
-        const at = join(folder, String(i));
-        const model = await trained(config, 20);
-        await saveModel(at, model, { tokenizer: config.vocab === 256 ? tokenizer : null });
-        const ids = Int32Array.from({ length: 24 }, (_, k) => (k * k + 3 * k) % config.vocab);
-        writeNpy(join(at, 'ids.npy'), { dtype: 'int32', shape: [2, 12], data: ids });
-        writeNpy(join(at, 'logits.npy'), await logitsOf(model, { data: ids, shape: [2, 12] }));
-        if (config.vocab === 256)
-          writeFileSync(join(at, 'text.json'), JSON.stringify({ text, ids: [...tokenizer.encode(text)] }));
-        model.dispose();
-        folders.push(at);
-      }
-      const output = execFileSync(python!, [join(fixtures, 'check_hf.py'), ...folders], { encoding: 'utf8' });
-      const found = output.trim().split('\n').map((line) => JSON.parse(line)); // biome-ignore format: short
-      for (const [i, [what, config]] of models.entries()) {
-        expect(found[i]).toMatchObject({
-          class: what,
-          dtype: 'torch.float32',
-          missing: [],
-          unexpected: [],
-          mismatched: [],
-        });
-        expect(found[i].difference).toBeLessThan(1e-4);
-        if (config.vocab === 256) expect(found[i]).toMatchObject({ ids: [...tokenizer.encode(text)], text });
-        console.log(`${what}: logits differ by ${found[i].difference.toExponential(1)} at most`);
-      }
-    },
-    120_000,
-  );
+  it('models that were trained here give the same logits, and tokenizers the same ids', async () => {
+    const text = 'Bytes, ünï\tand 漢字 🙂  \n<s> and bytes and more bytes';
+    const [bytes, pairs, characters] = (['byte', 'bpe', 'character'] as const).map((kind) =>
+      makeTokenizer(kind === 'bpe' ? { kind, vocab: 270 } : { kind }, Buffer.from(text.repeat(3))),
+    ) as [Tokenizer, Tokenizer, Tokenizer];
+    const grouped = { kind: 'flash', kvHeads: 2, headDim: 6 };
+    const models: [what: string, config: GPTConfig, tokenizer?: Tokenizer][] = [
+      ['GPT2LMHeadModel', { ...gpt2, vocab: bytes.vocab }, bytes],
+      ['GPT2LMHeadModel', { ...gpt2, mlp: 'gelu', tied: false, hidden: 24 }],
+      ['LlamaForCausalLM', { ...llama, vocab: pairs.vocab, theta: 500 }, pairs],
+      ['LlamaForCausalLM', { ...llama, bias: true, tied: false, attention: grouped }],
+      ['Qwen3ForCausalLM', { ...qwen3, vocab: characters.vocab, theta: 1e6, tied: false }, characters],
+    ];
+    const folders: string[] = [];
+    for (const [i, [, config, tokenizer]] of models.entries()) {
+      const at = join(folder, String(i));
+      const model = await trained(config, 20);
+      await saveModel(at, model, { tokenizer });
+      const ids = Int32Array.from({ length: 24 }, (_, k) => (k * k + 3 * k) % config.vocab);
+      writeNpy(join(at, 'ids.npy'), { dtype: 'int32', shape: [2, 12], data: ids });
+      writeNpy(join(at, 'logits.npy'), await logitsOf(model, { data: ids, shape: [2, 12] }));
+      if (tokenizer) writeFileSync(join(at, 'text.json'), JSON.stringify({ text }));
+      model.dispose();
+      folders.push(at);
+    }
+    const output = execFileSync(python!, [join(fixtures, 'check_hf.py'), ...folders], { encoding: 'utf8' });
+    const found = output.trim().split('\n').map((line) => JSON.parse(line)); // biome-ignore format: short
+    for (const [i, [what, , tokenizer]] of models.entries()) {
+      const sound = { class: what, dtype: 'torch.float32', missing: [], unexpected: [], mismatched: [] };
+      expect(found[i]).toMatchObject(sound);
+      expect(found[i].difference).toBeLessThan(1e-4);
+      if (tokenizer) expect(found[i]).toMatchObject({ ids: [...tokenizer.encode(text)], text });
+      console.log(`${what}: logits differ by ${found[i].difference.toExponential(1)} at most`);
+    }
+  }, 120_000);
 });

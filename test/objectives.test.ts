@@ -148,7 +148,7 @@ describe.each(objectives)('objective %s', (objective) => {
       const model = new GPT({ ...small, objective });
       const optimizer = new AdamW(model.parameters(), { lr: 1e-2, maxNorm: 1 });
       const values: number[] = [];
-      for (let step = 0; step < 15; step++)
+      for (let step = 0; step < 10; step++)
         values.push(
           await scope(async () => {
             const make = () => model.objective(ids(), labels());
@@ -161,7 +161,7 @@ describe.each(objectives)('objective %s', (objective) => {
         );
       expect(values.every(Number.isFinite)).toBe(true);
       expect(await optimizer.skippedSteps()).toBe(0);
-      if (!/exit[345]/.test(objective)) expect(values[14]!).toBeLessThan(values[0]!);
+      if (!/exit[345]/.test(objective)) expect(values[9]!).toBeLessThan(values[0]!);
       optimizer.dispose();
       model.dispose();
     }
@@ -190,7 +190,7 @@ it.each(['all', 'exit1', 'exit2', 'exit3', 'exit4'] as const)(
       manualSeed(3); // draws are constants
       return withParameters(model, parameters, () => model.objective(x, y));
     };
-    const { compared } = gradcheck(f, model.parameters(), { samples: 3, tolerance: 2e-5 });
+    const { compared } = gradcheck(f, model.parameters(), { samples: 2, tolerance: 2e-5 });
     expect(compared).toBeGreaterThan(20);
   },
 );

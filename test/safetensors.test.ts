@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -155,6 +156,22 @@ describe('what is written is read again', () => {
     expect(() => file.read('c')).toThrow(/no tensor 'c'/);
     file.close();
     file.close();
+  });
+
+  it('with one tensor in memory at a time: the next is asked for when the one before is in the file', async () => {
+    const partial = `${path}.${process.pid}.tmp`;
+    const sizes: number[] = [];
+    const source = {
+      dtype: 'uint8' as const,
+      shape: [1000],
+      read: async () => {
+        sizes.push(statSync(partial).size);
+        return new Uint8Array(1000);
+      },
+    };
+    await streamSafetensors(path, { a: source, b: source, c: source });
+    expect(sizes.map((n) => n - sizes[0]!)).toEqual([0, 1000, 2000]);
+    expect(readSafetensors(path).tensors.c!.data).toEqual(new Uint8Array(1000));
   });
 
   it('by way of tensors of a runtime', async () => {

@@ -51,6 +51,18 @@ const made = Object.fromEntries(
 const folder = mkdtempSync(join(tmpdir(), 'attn-vk-tokenizer-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/** Of any code points but halves of surrogate pairs. */
+const anyText = fc
+  .array(
+    fc.oneof(
+      fc.integer({ min: 0, max: 0x7f }),
+      fc.integer({ min: 0, max: 0xd7ff }),
+      fc.integer({ min: 0xe000, max: 0x10ffff }),
+    ),
+    { maxLength: 20 },
+  )
+  .map((codes) => String.fromCodePoint(...codes));
+
 /** What stream() gives for ids that come one by one, the end included. */
 function streamed(tokenizer: Tokenizer, ids: Iterable<number>): string {
   const next = tokenizer.stream();
@@ -95,7 +107,7 @@ describe.each(kinds)('%s', (kind) => {
 
   it('gives every text back, whole and streamed', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), fc.nat(), (text, vocab) => {
+      fc.property(anyText, fc.nat(), (text, vocab) => {
         const one =
           kind === 'byte' || text === ''
             ? tokenizer
@@ -121,7 +133,10 @@ describe.each(['byte', 'bpe'] as const)('%s over bytes that are no UTF-8', (kind
 
   it('streams what a decoder makes of them', () => {
     const bytes = fc.array(
-      fc.oneof(fc.uint8Array({ maxLength: 4 }), fc.string({ unit: 'grapheme' }).map(Buffer.from)),
+      fc.oneof(
+        fc.uint8Array({ maxLength: 4 }),
+        anyText.map((text) => Buffer.from(text)),
+      ),
     );
     fc.assert(
       fc.property(bytes, (parts) => {
@@ -272,6 +287,9 @@ describe('foreign tokenizer.json', () => {
       expect(one.toJSON()).toEqual(tokenizer);
       expect(one.decode([])).toBe('');
       expect(() => one.decode([one.vocab])).toThrow(ArgumentError);
+      const next = one.stream();
+      expect(() => next(one.vocab)).toThrow(ArgumentError);
+      expect(texts[0]!.ids.map((id) => next(id)).join('') + next()).toBe(texts[0]!.decoded);
     },
   );
 
@@ -281,6 +299,15 @@ describe('foreign tokenizer.json', () => {
     writeFileSync(path, JSON.stringify(tokenizer));
     const one = makeTokenizer(tokenizerSchema.parse({ kind: 'file', path }), new Uint8Array());
     expect(Array.from(one.encode(texts[0]!.text))).toEqual(texts[0]!.ids);
+  });
+
+  it('that the library would misread is refused', () => {
+    const { tokenizer } = structuredClone(fixture.foreign.gpt2!);
+    const model = { ...tokenizer.model, continuing_subword_prefix: '##' };
+    expect(() => tokenizerFrom({ ...tokenizer, model })).toThrow(/continuing_subword_prefix "##"/);
+    const split = { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithNext', invert: false };
+    for (const pre_tokenizer of [split, { type: 'Sequence', pretokenizers: [split] }])
+      expect(() => tokenizerFrom({ ...tokenizer, pre_tokenizer })).toThrow(/behavior "MergedWithNext"/);
   });
 
   it('without a token for what is unknown refuses it', () => {
@@ -320,6 +347,11 @@ describe('bad input', () => {
     ['a byte left out', changed((j) => rename(j.model.vocab, '!', '!!')), /"!", a byte, is no token/],
     ['merges that are no list', changed((j) => (j.model.merges = 'a b')), /model\.merges/],
     ['a pre-tokenizer unheard of', changed((j) => (j.pre_tokenizer = { type: 'Magic' })), /Magic/],
+    [
+      'steps that are none',
+      changed((j) => (j.pre_tokenizer = { type: 'Sequence', pretokenizers: [null] })),
+      /./,
+    ],
     ['a decoder unheard of', changed((j) => (j.decoder = { type: 'Magic' })), /Magic/],
   ])('%s is no tokenizer', (_, json, message) => {
     let error: unknown;

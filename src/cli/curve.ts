@@ -6,12 +6,12 @@ export interface Point {
   value: number;
 }
 
-/** Points are averaged into `width` columns; values that are not finite are left out. '' without two points. */
+/** Points are averaged into `width` columns; values that are not finite are left out. '' for fewer than two steps. */
 export function curve(points: readonly Point[], { width = 60, height = 8 } = {}): string {
   const finite = points.filter((p) => Number.isFinite(p.value));
-  if (finite.length < 2) return '';
-  const first = finite[0]!.step;
-  const span = finite.at(-1)!.step - first || 1;
+  const first = finite[0]?.step ?? 0;
+  const span = (finite.at(-1)?.step ?? 0) - first;
+  if (!(span > 0)) return '';
   const columns = Array.from({ length: width }, () => ({ sum: 0, n: 0 }));
   for (const { step, value } of finite) {
     const column = columns[Math.min(width - 1, Math.floor(((step - first) / span) * width))]!;

@@ -8,12 +8,12 @@ import { say } from './output.js';
 
 const isConfig = (name: string) => /\.ya?ml$/.test(name);
 
-/** 'configs/copy.flash.yaml' for each that the package brings. */
+/** 'configs/copy.flash.yaml' for each that the package brings; those in base are parts of others. */
 export function packagedConfigs(): string[] {
   const folder = join(packageRoot(), 'configs');
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter(isConfig)
+    .filter((name) => isConfig(name) && !/^base[\\/]/.test(name))
     .map((name) => `configs/${name.replaceAll('\\', '/')}`)
     .sort();
 }

@@ -6,6 +6,7 @@ import { packageRoot } from '../runtime/load.js';
 import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
 import { configCommand } from './config.js';
+import { dataCommand } from './data.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { exitStatus, FAILED } from './exit.js';
@@ -41,6 +42,7 @@ function program(): Command {
   sampleCommand(program);
   inspectCommand(program);
   configCommand(program);
+  dataCommand(program);
   doctorCommand(program, version);
   routeCommand(program);
   benchCommand(program);

@@ -50,23 +50,43 @@ export function explain(issue: Issue, value: unknown, schema: z.core.$ZodType): 
   if (inside) return explain(inside, value, schema);
   const path = issue.path.map((key) => (typeof key === 'number' ? key : String(key)));
   if (issue.code === 'unrecognized_keys') return unknownKey(issue.keys[0]!, path, value, schema);
-  const option = schemaAt(schema, path, value);
-  const got = valueAt(value, path);
-  const name = path.length > 0 ? dotted(path) : 'the configuration';
-  const accepted = option ? accepts(option) : issue.message;
-  const doc = describe(option);
-  const about = doc && path.length > 0 ? `${path.at(-1)}: ${doc}` : undefined;
   if (issue.code === 'custom' && issue.params) {
     const { what, hint } = issue.params as Refusal;
     return { path, message: `${dotted(path)}${/^\w/.test(what) ? ' ' : ''}${what}`, hint, fault: 'value' };
   }
+  const option = schemaAt(schema, path, value);
+  const got = valueAt(value, path);
+  const slip =
+    got === undefined && issue.code === 'invalid_union' ? strangers(path, value, schema)[0] : undefined;
+  if (slip !== undefined) return unknownKey(slip, path.slice(0, -1), value, schema);
   const own = ['custom', 'invalid_format'].includes(issue.code) ? issue.message : undefined;
+  const expected = own ?? (option ? accepts(option) : issue.message);
   return {
     path,
-    message: `${name} is ${show(got)}, expected ${own ?? accepted}`,
-    hint: [option && nearestValue(got, option), about].filter(Boolean).join(' ') || undefined,
+    message: `${path.length > 0 ? dotted(path) : 'the configuration'} is ${show(got)}, expected ${expected}`,
+    hint: [option && nearestValue(got, option), about(path, value, schema)].filter(Boolean).join(' '),
     fault: got === undefined ? 'absence' : 'value',
   };
+}
+
+/** What the nearest option that has a description says of itself. */
+function about(path: Path, value: unknown, schema: z.core.$ZodType): string {
+  for (let end = path.length; end > 0; end--) {
+    const doc = describe(schemaAt(schema, path.slice(0, end), value));
+    if (doc) return `${path[end - 1]}: ${doc}`;
+  }
+  return `Options: ${Object.keys(shapeOf(schema, value)).join(', ')}`;
+}
+
+/** Where no member of a union is named: keys beside the name's place that none of the members has. */
+function strangers(path: Path, value: unknown, schema: z.core.$ZodType): string[] {
+  const above = path.slice(0, -1);
+  const union = schemaAt(schema, above, value);
+  const known = new Set(union ? membersOf(union).flatMap((member) => Object.keys(shapeOf(member))) : []);
+  const given = valueAt(value, above);
+  return typeof given === 'object' && given !== null
+    ? Object.keys(given).filter((key) => !known.has(key))
+    : [];
 }
 
 /** What is wrong with values that are fine by themselves: `what` completes a sentence that begins with the path. */

@@ -68,7 +68,11 @@ function readText(file: string): string {
       EISDIR: 'it is a folder, not a file',
       EACCES: 'it may not be read',
     };
-    throw fileError(file, what[code as keyof typeof what] ?? message, nearestFile(file));
+    throw fileError(
+      file,
+      what[code as keyof typeof what] ?? message,
+      nearestFile(file) ?? 'name a YAML file',
+    );
   }
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -109,7 +113,10 @@ function worded(code: string, message: string): Worded {
         { hint: 'one file, one configuration: leave out the line of ---' },
       ];
     default:
-      return [`this is no YAML: ${message}`, {}];
+      return [
+        `this is no YAML: ${message}`,
+        { hint: 'it is lines of key: value; what belongs to a key is indented below it' },
+      ];
   }
 }
 

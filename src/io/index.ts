@@ -1,5 +1,5 @@
 /** Files that others read and write. */
-export { type LayoutName, loadModel, type SaveOptions, saveModel } from './model-folder.js';
+export { type LayoutName, loadModel, loadWeights, type SaveOptions, saveModel } from './model-folder.js';
 export { readNpy, writeNpy } from './npy.js';
 export {
   fromHost,

@@ -112,16 +112,13 @@ function turned({ config, rope }: GPT): Own['rope'] {
 export async function loadModel(
   folder: string,
 ): Promise<{ model: GPT; tokenizer: Tokenizer | null; layout: LayoutName }> {
-  const path = join(folder, 'config.json');
-  if (!existsSync(path))
-    throw new CheckpointError(`there is no ${path}`, { hint: 'name the folder of a model' });
-  const { layout, own, config } = understood(parseObject(readBytes(path), path), path);
+  const { path, layout, own, config } = understood(folder);
   using weights = new Weights(folder);
   const found = layout && reading(path, () => find(weights, layout.slots(config), layout.canonical));
   if (!found) plausible(weights, config);
   const model = reading(path, () => made(config));
   try {
-    fill(model, found ?? find(weights, ownSlots(model), (name) => name), weights);
+    fill(model, found ?? find(weights, ownSlots(model)), weights);
     if (own?.rope !== undefined) reading(path, () => turn(model, own.rope));
     const tokens = join(folder, 'tokenizer.json');
     const tokenizer = existsSync(tokens) ? readTokenizer(tokens) : null;
@@ -132,15 +129,41 @@ export async function loadModel(
   }
 }
 
+/**
+ * Puts the weights of a folder into a model of the same parameters, to the bit; a parameter at a time, with no second
+ * model in memory. Options that no parameter shows, such as the rotation, stay as they are.
+ * @throws as `loadModel`; CheckpointError, before anything is written, where parameters differ
+ */
+export function loadWeights(folder: string, model: GPT): void {
+  const { path, layout, config } = understood(folder);
+  using weights = new Weights(folder);
+  const slots = layout ? layout.slots(config) : ownSlots(model);
+  fill(
+    model,
+    reading(path, () => find(weights, slots, layout?.canonical)),
+    weights,
+  );
+}
+
 /** Which layout a folder has, and of which model: its configuration is valid. */
-function understood(
-  theirs: JsonObject,
-  path: string,
-): { layout: Layout | undefined; own: Own | undefined; config: GPTConfig } {
+function understood(folder: string): {
+  path: string;
+  layout: Layout | undefined;
+  own: Own | undefined;
+  config: GPTConfig;
+} {
+  const path = join(folder, 'config.json');
+  if (!existsSync(path))
+    throw new CheckpointError(`there is no ${path}`, { hint: 'name the folder of a model' });
+  const theirs = parseObject(readBytes(path), path);
   const told = isObject(theirs.attn_vk) && isObject(theirs.attn_vk.config) ? theirs.attn_vk : undefined;
+  if (told && told.version !== 1)
+    throw new FormatError(`${path}: attn_vk.version is ${JSON.stringify(told.version)}`, {
+      hint: 'this version of attn-vk reads 1',
+    });
   const own = told as unknown as Own | undefined;
   if (theirs.model_type === OWN && own)
-    return { layout: undefined, own, config: valid(own.config, `${path}: attn_vk.config`) };
+    return { path, layout: undefined, own, config: valid(own.config, `${path}: attn_vk.config`) };
   const layout = layouts.find(({ name }) => name === theirs.model_type);
   if (!layout)
     throw new FormatError(`${path}: model_type is ${JSON.stringify(theirs.model_type)}`, {
@@ -148,8 +171,8 @@ function understood(
     });
   const config = valid(layout.fromConfig(theirs, path), path);
   // A folder that others changed since, and left our part in, is what they say.
-  if (own && agrees(layout, own.config, theirs)) return { layout, own, config: own.config };
-  return { layout, own: undefined, config };
+  if (own && agrees(layout, own.config, theirs)) return { path, layout, own, config: own.config };
+  return { path, layout, own: undefined, config };
 }
 
 function valid(config: GPTConfig, what: string): GPTConfig {

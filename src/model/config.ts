@@ -70,7 +70,9 @@ export const modelOptions = {
   objective: z
     .enum(objectives)
     .default('last')
-    .describe('what training minimises: the loss of the last layer, of all layers, or a form of early exit'),
+    .describe(
+      'what training minimises: the loss of the last layer, of all layers, or a form of early exit; exit2 and exit6 have no lower bound',
+    ),
 };
 
 /** What a run says of its model: its data give `vocab` and `length`. */

@@ -29,8 +29,16 @@ export class FileTokenizer implements Tokenizer {
   readonly #json: TokenizerJSON;
   readonly #library: Library;
 
-  /** @throws FormatError where the library cannot make a tokenizer of it */
+  /** @throws FormatError where the library cannot make a tokenizer of it, or would make another one */
   constructor(json: TokenizerJSON, name: string) {
+    const unheard = misread(json);
+    if (unheard)
+      throw new FormatError(
+        `${name} has ${unheard}, which the library that reads it takes for something else`,
+        {
+          hint: 'use another tokenizer: ids would not be those of the model',
+        },
+      );
     this.#json = json;
     try {
       // Without the name of the unknown token, words that the vocabulary lacks would have no id; and decoding is exact.
@@ -48,7 +56,7 @@ export class FileTokenizer implements Tokenizer {
   /** Without special tokens at its ends. */
   encode(text: string | Uint8Array): Int32Array {
     const string = textOf(text);
-    const { ids, tokens } = this.#library.encode(string, { add_special_tokens: false });
+    const { ids, tokens } = this.#read(string);
     ids.forEach((id, i) => {
       if (!Number.isInteger(id))
         throw new DataError(
@@ -61,13 +69,7 @@ export class FileTokenizer implements Tokenizer {
   }
 
   decode(ids: Iterable<number>): string {
-    const list = Array.from(ids, (id) => {
-      if (!Number.isInteger(id) || this.#library.id_to_token(id) === undefined)
-        throw new ArgumentError(`expected token ids from 0 to ${this.vocab - 1}, got ${id}`, {
-          op: 'decode',
-        });
-      return id;
-    });
+    const list = Array.from(ids, (id) => this.#check(id));
     return list.length === 0 ? '' : this.#library.decode(list, { skip_special_tokens: false });
   }
 
@@ -79,7 +81,7 @@ export class FileTokenizer implements Tokenizer {
     let context: number[] = [];
     let pending: number[] = [];
     return (id) => {
-      if (id !== undefined) pending.push(id);
+      if (id !== undefined) pending.push(this.#check(id));
       const before = this.decode(context);
       const after = this.decode([...context, ...pending]);
       if (id !== undefined && after.endsWith(INCOMPLETE)) return '';
@@ -92,4 +94,44 @@ export class FileTokenizer implements Tokenizer {
   toJSON(): object {
     return this.#json;
   }
+
+  #read(text: string): { ids: number[]; tokens: string[] } {
+    try {
+      return this.#library.encode(text, { add_special_tokens: false });
+    } catch (cause) {
+      const why = (cause as Error).message;
+      throw new DataError(`tokenizer.json cannot be applied to a text of ${text.length} characters: ${why}`, {
+        op: 'encode',
+        hint: 'give it less text at once; Unigram models recurse on long ones',
+        cause,
+      });
+    }
+  }
+
+  /** Ids below vocab may have no token: files leave some out. */
+  #check(id: number): number {
+    if (Number.isInteger(id) && this.#library.id_to_token(id) !== undefined) return id;
+    throw new ArgumentError(`expected ids of tokens, from 0 to ${this.vocab - 1}, got ${id}`, {
+      op: 'decode',
+    });
+  }
+}
+
+/** What of a file the library passes over in silence. */
+function misread({ model, pre_tokenizer }: TokenizerJSON): string | undefined {
+  if (model.type === 'BPE' && model.continuing_subword_prefix)
+    return `model.continuing_subword_prefix ${JSON.stringify(model.continuing_subword_prefix)}`;
+  const steps = [pre_tokenizer as Step | null | undefined].flatMap(
+    (step) => step?.pretokenizers ?? step ?? [],
+  );
+  const split = steps.find(
+    (step) => step?.type === 'Split' && !/^(isolated|removed)$/i.test(String(step.behavior)),
+  );
+  return split && `a pre_tokenizer Split of behavior ${JSON.stringify(split.behavior)}`;
+}
+
+interface Step {
+  type?: string;
+  behavior?: string;
+  pretokenizers?: Step[];
 }

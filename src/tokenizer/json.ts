@@ -14,13 +14,20 @@ const id = z
   .min(0)
   .max(2 ** 21 - 1);
 
+const step = z.looseObject({ type: z.string() });
+const steps = z.array(step).optional();
+/** A step, or a Sequence of them, by the name that each kind of step gives its list. */
+const component = step
+  .extend({ normalizers: steps, pretokenizers: steps, processors: steps, decoders: steps })
+  .nullish();
+
 /** What every tokenizer.json has, whoever wrote it. */
 const anyTokenizer = z.looseObject({
   added_tokens: z.array(z.looseObject({ id, content: z.string() })),
-  normalizer: z.looseObject({ type: z.string() }).nullish(),
-  pre_tokenizer: z.looseObject({ type: z.string() }).nullish(),
-  post_processor: z.looseObject({ type: z.string() }).nullish(),
-  decoder: z.looseObject({ type: z.string() }).nullish(),
+  normalizer: component,
+  pre_tokenizer: component,
+  post_processor: component,
+  decoder: component,
   model: z.looseObject({
     type: z.string().optional(),
     vocab: z.union([z.record(z.string(), id), z.array(z.tuple([z.string(), z.number()]))]),
@@ -49,7 +56,7 @@ export function tokenizerFrom(json: unknown, name = 'tokenizer.json'): Tokenizer
   if (Array.isArray(vocab)) return new FileTokenizer(json as TokenizerJSON, name);
   const tokens = tokensById(vocab, parsed.data.added_tokens, refuse);
   const merges = (model.merges ?? []).map((merge) => parts(merge, refuse));
-  if (model.type === 'BPE')
+  if (model.type === 'BPE' && !model.continuing_subword_prefix)
     for (const [left, right] of merges)
       for (const token of [left, right, left + right])
         if (!Object.hasOwn(vocab, token))
@@ -87,10 +94,10 @@ function shape(json: AnyTokenizer): 'words' | 'bytes' | 'characters' | 'other' {
   if (!cut) return decoder?.type === 'Fuse' ? 'characters' : 'other';
   if (decoder?.type !== 'ByteLevel') return 'other';
   if (isByteLevel(cut)) return 'bytes';
-  const steps = cut.type === 'Sequence' && Array.isArray(cut.pretokenizers) ? cut.pretokenizers : [];
-  const [words, bytes] = steps as Record<string, unknown>[];
+  const list = cut.type === 'Sequence' ? (cut.pretokenizers ?? []) : [];
+  const [words, bytes] = list;
   const ours =
-    steps.length === 2 &&
+    list.length === 2 &&
     words?.type === 'Split' &&
     (words.pattern as { Regex?: string } | undefined)?.Regex === wordPattern &&
     words.behavior === 'Isolated' &&

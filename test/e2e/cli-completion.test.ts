@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { attentionKinds } from '../../src/attention/registry.js';
 import { attnVk, cli, scratch } from '../support/cli.js';
 
 const folder = scratch();
@@ -45,6 +46,19 @@ describe('bash', () => {
     expect(bash('completion', '')).toEqual(['bash', 'zsh', 'fish']);
     expect(bash('bench', 'mem')).toEqual(['memory']);
     expect(bash('doctor', '--nonsense')).toEqual([]);
+  });
+  test('configurations, those of the package and those of the folder', () => {
+    expect(bash('train', '')).toEqual(expect.arrayContaining(['configs/copy.flash.yaml', 'mine.yaml']));
+    expect(bash('train', 'mi')).toEqual(['mine.yaml']);
+    expect(bash('inspect', 'r')).toEqual(['runs']);
+  });
+  test('settings, and their values', () => {
+    expect(bash('train', '--set', 'train.st')).toEqual(['train.steps=']);
+    const kinds = bash('train', '--set', 'model.attention.kind', '=', '');
+    expect(kinds).toEqual(attentionKinds.map(({ kind }) => kind));
+    expect(bash('train', '--set', 'model.attention.kind', '=', 'hol')).toEqual(['holo']);
+    expect(bash('train', '--set', 'model.attention.kind', '=')).toEqual(kinds);
+    expect(bash('data', 'info', 'enw')).toEqual(['enwik8']);
   });
 });
 
