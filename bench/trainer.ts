@@ -9,26 +9,22 @@ import { join } from 'node:path';
 import { Runtime, sync, useRuntime } from '../src/index.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { textTable } from '../src/report/table.js';
-import type { Run } from '../src/train/hook.js';
-import { Trainer } from '../src/train/index.js';
-import { parseRunConfig } from '../src/train/run-config.js';
 import { bind, check } from './lib/bounds.js';
 import { busyCores } from './lib/busy.js';
 import { type Common, command, list, run } from './lib/options.js';
+import { Paced, STEPS } from './lib/paced-trainer.js';
 import { progress } from './lib/progress.js';
 import type { Summary } from './lib/stats.js';
 import { type Contender, type Effort, interleave } from './lib/timing.js';
 import { Training } from './lib/train-loop.js';
-import { parseSize, SIZES, type TrainSize } from './lib/train-sizes.js';
+import { parseSize, SIZES } from './lib/train-sizes.js';
 
 interface Options extends Common {
   sizes: string[];
 }
 
-/** Steps of a sample: some rows of metrics, and one of entropies. */
-const STEPS = 50;
 const effort: Effort = { runs: 15, cap: 100, least: 5 };
-const brief: Effort = { runs: 5, cap: 20, least: 3 };
+const brief: Effort = { runs: 5, cap: 8, least: 3 };
 
 await run<Options>(
   command('bench:trainer', 'what the trainer costs beside the steps themselves').option(
@@ -77,19 +73,20 @@ async function main(options: Options): Promise<number> {
   return options.check && !good ? 1 : 0;
 }
 
-const figuresOf = ({ size, bare, trainer, entropy }: Line): Figure[] => [
-  against(`trainer ${size}`, trainer, 'the bare loop', bare),
-  against(`entropy log ${size}`, entropy, 'without it', trainer),
-];
-
-const against = (name: string, ours: Summary, peer: string, theirs: Summary): Figure => ({
-  name,
-  metric: 'step',
-  value: ours.median * 1e3,
-  unit: 'ms',
-  peer,
-  ratio: ours.median / theirs.median,
-});
+function figuresOf({ size, bare, trainer, entropy }: Line): Figure[] {
+  const against = (name: string, ours: Summary, peer: string, theirs: Summary): Figure => ({
+    name,
+    metric: 'step',
+    value: ours.median * 1e3,
+    unit: 'ms',
+    peer,
+    ratio: ours.median / theirs.median,
+  });
+  return [
+    against(`trainer ${size}`, trainer, 'the bare loop', bare),
+    against(`entropy log ${size}`, entropy, 'without it', trainer),
+  ];
+}
 
 async function compare(text: string, wanted: Effort): Promise<Line> {
   const size = parseSize(text);
@@ -99,7 +96,10 @@ async function compare(text: string, wanted: Effort): Promise<Line> {
     const bare = new Training(false, size);
     ends.unshift(() => bare.dispose());
     const path = join(home, 'text.txt');
-    writeFileSync(path, Uint8Array.from(bare.text));
+    writeFileSync(
+      path,
+      Uint8Array.from(bare.text, (v) => v + 32),
+    ); // letters: data sets refuse what is no text
     const paced = async (name: string, entropy: number) => {
       const trainer = await Paced.open(size, { path, folder: join(home, name), entropy });
       ends.unshift(() => trainer.end());
@@ -122,73 +122,5 @@ async function compare(text: string, wanted: Effort): Promise<Line> {
     return { size: text, ...(await interleave(contenders, wanted)) };
   } finally {
     for (const end of ends) await end();
-  }
-}
-
-/** A trainer that takes as many steps as it is told to, and waits. */
-class Paced implements Contender {
-  #left = 0;
-  #go: (() => void) | undefined;
-  #done: (() => void) | undefined;
-  #run: Promise<unknown> | undefined;
-
-  private constructor(private readonly trainer: Trainer) {}
-
-  static async open(
-    { layers, width: dim, heads, length, batch }: TrainSize,
-    { path, folder, entropy }: { path: string; folder: string; entropy: number },
-  ): Promise<Paced> {
-    const config = parseRunConfig({
-      name: 'bench',
-      data: { name: 'text', path, length, batch },
-      model: { layers, dim, heads, tied: false },
-      train: {
-        steps: 1_000_000_000,
-        optimizer: { kind: 'adamw', lr: 3e-4, betas: [0.9, 0.999] },
-        schedule: { kind: 'constant' },
-        log: { every: 10, entropy },
-      },
-    });
-    let paced: Paced;
-    const hook = { begin: () => paced.#wait(), step: (_: Run) => paced.#taken() };
-    paced = new Paced(await Trainer.open(config, { folder, hooks: [hook] }));
-    return paced;
-  }
-
-  async sample(): Promise<number[]> {
-    this.#run ??= this.trainer.run();
-    await new Promise(setImmediate);
-    await sync();
-    const began = performance.now();
-    await new Promise<void>((resolve, reject) => {
-      this.#left = STEPS;
-      this.#done = resolve;
-      this.#run!.catch(reject);
-      this.#go?.();
-    });
-    return [(performance.now() - began) / 1e3 / STEPS];
-  }
-
-  /** Until the next sample. */
-  #wait(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#go = resolve;
-      if (this.#left > 0) resolve();
-    });
-  }
-
-  async #taken(): Promise<void> {
-    if (--this.#left > 0) return;
-    await sync();
-    this.#done!();
-    await this.#wait();
-  }
-
-  async end(): Promise<void> {
-    this.trainer.stop('measured');
-    this.#left = 2;
-    this.#go?.();
-    await this.#run;
-    await this.trainer.close();
   }
 }
