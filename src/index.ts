@@ -34,8 +34,12 @@ export type { AttentionMetrics, MetricsOptions } from './attention/shared/metric
 export { Rotary, type RotaryCall, type RotaryOptions } from './attention/shared/positions.js';
 export type { TileFigures } from './attention/shared/tile-meter.js';
 export * from './autograd/index.js';
+export { type DataKind, type DataSet, defineData, IGNORED, type Row, type Split } from './data/data.js';
+export * from './data/index.js';
 export { analyticLadder, type Ladder } from './data/ladder.js';
+export * from './data/loader.js';
 export { type MicroConfig, MicroLanguages } from './data/micro-languages.js';
+export { dataKind, dataKinds, openData, parseData } from './data/registry.js';
 export * from './geometry/entanglement.js';
 export * as holographic from './geometry/hrr.js';
 export * from './geometry/hyperbolic.js';

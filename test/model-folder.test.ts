@@ -333,6 +333,15 @@ describe('folders of others', () => {
     for (const m of [model, same.model, changed.model]) m.dispose();
   });
 
+  it('as versions before 5 wrote them, with the base of the rotation beside it', async () => {
+    cpSync(join(fixtures, 'hf', 'llama'), folder, { recursive: true });
+    rewrite({ rope_parameters: undefined, rope_scaling: null, rope_theta: 500, head_dim: undefined });
+    const [before, now] = [await loadModel(folder), await loadModel(join(fixtures, 'hf', 'llama'))];
+    expect(before.model.config).toEqual(now.model.config);
+    before.model.dispose();
+    now.model.dispose();
+  });
+
   const options: [name: (typeof theirs)[number], changes: object, code: string, says: RegExp][] = [
     ['gpt2', { scale_attn_weights: false }, 'ATTN_CONFIG', /scale_attn_weights is false/],
     ['gpt2', { scale_attn_by_inverse_layer_idx: true }, 'ATTN_CONFIG', /scale_attn_by_inverse_layer_idx is true/],

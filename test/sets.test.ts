@@ -274,6 +274,20 @@ describe('wikitext', () => {
     expect(set.facts()).toMatchObject({ trainBytes: 15, rowsAre: 'lines' });
   });
 
+  it('takes files of plain names from a folder that is named, and from no other', async () => {
+    const path = folderOf({
+      'train.txt': text,
+      'valid.txt': countingText(40, 2000),
+      'test.txt': countingText(40, 3000),
+      'wikitext-2/wiki.valid.tokens': countingText(60, 4000),
+    });
+    expect(textOf(await opened({ name, path }), 'val')).toMatch(/^2000 squared/);
+    process.env.ATTN_VK_DATA = path;
+    const set = await opened({ name });
+    expect(textOf(set, 'train')).toContain('4001 squared');
+    expect(set.facts().splits).toMatch(/no train file is there/);
+  });
+
   it('says which file is missing', async () => {
     process.env.ATTN_VK_DATA = folderOf({});
     await refused(
@@ -283,12 +297,15 @@ describe('wikitext', () => {
     const { 'wiki.test.tokens': _, ...rest } = files('tokens');
     await refused({ name, path: folderOf(rest) }, /WikiText \(tokenised, test\) is not there/);
     await refused({ name, path: '/nowhere' }, /\/nowhere \(no such folder\)/);
+    const one = join(folderOf({ 'all.txt': text }), 'all.txt');
+    await refused({ name, path: one }, /all\.txt is a file, and WikiText is a folder.*data set text/s);
   });
 
   it(`reads ${ofWhat}`, async () => {
     if (!realData) process.env.ATTN_VK_DATA = folderOf({ 'wikitext-valid.txt': countingText(3000) });
     const set = await opened({ name, length: 256, by: 'line', tokenizer: { kind: 'byte' } });
     expect(set.rows('train')).toBeGreaterThan(100);
+    expect(String(set.facts().verified)).toMatch(realData ? /^yes: valid of WikiText-2$/ : /^no: /);
   });
 });
 

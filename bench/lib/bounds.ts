@@ -20,7 +20,16 @@ interface Bound {
   source: string;
 }
 
-export type Bench = 'vulkan' | 'cpu' | 'memory' | 'attention' | 'train' | 'kinds' | 'copy';
+export type Bench =
+  | 'vulkan'
+  | 'cpu'
+  | 'memory'
+  | 'attention'
+  | 'train'
+  | 'kinds'
+  | 'copy'
+  | 'trainer'
+  | 'experiments';
 
 /** Puts the bounds of a benchmark on its figures, which `device` made; returns those that nothing here answers. */
 export function bind(bench: Bench, figures: Figure[], device = ''): string[] {

@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { gramDeviation, gramFrame } from '../geometry/gram.js';
 import { Parameter } from '../nn/parameter.js';
-import { concat, div, exp, fill, mul, rmsNorm, scoredAttention, square, sum } from '../ops/index.js';
+import { concat, div, exp, fill, mul, rmsNorm, scoredAttention, sqrt, square, sum } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
@@ -110,7 +110,7 @@ export class TripleProductAttention extends Attention<typeof options> {
     const scale = this.logScale
       ? mul(exp(this.logScale.reshape([heads, 1])), D ** -3)
       : fill({ shape: [heads, 1], value: D ** -1.5 });
-    const root = scale.sqrt();
+    const root = sqrt(scale);
     // q · k = a · k / |r'|, and a is multiplied by the root here.
     const c = this.sign
       ? div(mul(this.sign.reshape([heads, 1]), 1 / D), mul(height, root))

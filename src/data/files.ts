@@ -1,5 +1,6 @@
 /** Files of text: where they are looked for, how they are unpacked, and what is no text. Nothing is downloaded. */
 import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -134,8 +135,8 @@ const begins = (bytes: Uint8Array, magic: readonly number[]): boolean =>
  */
 export async function readUnpacked(path: string, limit = Number.POSITIVE_INFINITY): Promise<Uint8Array> {
   checkFile(path);
-  const packed = begins(await head(path, GZIP.length, false), GZIP);
-  const bytes = await head(path, limit, packed);
+  const packed = begins(await readPlain(path, GZIP.length), GZIP);
+  const bytes = await (packed ? readGzip : readPlain)(path, limit);
   if (bytes.length === 0)
     throw new DataError(`${path} ${packed ? 'unpacks to nothing' : 'is empty'}`, { hint: 'get it again' });
   return bytes;
@@ -180,11 +181,26 @@ export function checkFile(path: string): void {
   if (stats.size === 0) throw new DataError(`${path} is empty`, { hint: 'get it again' });
 }
 
+/** The first bytes of a file as they are, read into one buffer of their size. */
+async function readPlain(path: string, limit: number): Promise<Uint8Array> {
+  try {
+    await using file = await open(path);
+    const { size } = await file.stat();
+    const bytes = new Uint8Array(Math.min(limit, size));
+    let have = 0;
+    for (let read = 1; read > 0 && have < bytes.length; have += read)
+      read = (await file.read(bytes, have, bytes.length - have)).bytesRead;
+    return bytes.subarray(0, have);
+  } catch (error) {
+    throw unreadable(path, error as NodeJS.ErrnoException);
+  }
+}
+
 /** Raised to end a stream early. */
 class Enough extends Error {}
 
-/** The first bytes of a file, through gunzip where it is packed. */
-async function head(path: string, limit: number, packed: boolean): Promise<Uint8Array> {
+/** The first bytes that a gzip file unpacks to. */
+async function readGzip(path: string, limit: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let have = 0;
   const sink = new Writable({
@@ -195,11 +211,8 @@ async function head(path: string, limit: number, packed: boolean): Promise<Uint8
       done(have >= limit ? new Enough() : null);
     },
   });
-  const size = 1 << 20;
-  const source = createReadStream(path, { highWaterMark: size });
   try {
-    if (packed) await pipeline(source, createGunzip({ chunkSize: size }), sink);
-    else await pipeline(source, sink);
+    await pipeline(createReadStream(path), createGunzip({ chunkSize: 1 << 20 }), sink);
   } catch (error) {
     if (!(error instanceof Enough)) throw unreadable(path, error as NodeJS.ErrnoException);
   }

@@ -2,8 +2,8 @@
 import { z } from 'zod';
 import { contiguous, corpus, sha256, textOptions, wholeCharacters } from './corpus.js';
 import { defineData } from './data.js';
-import { fileAt, readText } from './files.js';
-import { readColumn } from './parquet.js';
+import { fileAt } from './files.js';
+import { readTexts } from './texts.js';
 
 export const textData = defineData({
   name: 'text',
@@ -28,15 +28,7 @@ export const textData = defineData({
   ],
   async open({ path, column, bytes, length, tokenizer }, context) {
     const files = [path].flat().map(fileAt);
-    const parts: Uint8Array[] = [];
-    let left = bytes ?? Number.POSITIVE_INFINITY;
-    for (const file of files) {
-      if (left === 0) break;
-      const part = column === undefined ? await readText(file, left) : await readColumn(file, column, left);
-      parts.push(part);
-      left -= part.length;
-    }
-    const joined = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    const joined = await readTexts(files, bytes, () => column);
     const text = tokenizer.kind === 'byte' ? joined : wholeCharacters(joined);
     const facts = { file: files.join(', '), bytes: text.length, sha256: sha256(text) };
     return corpus(contiguous(text, tokenizer), { length, tokenizer, facts }, context);

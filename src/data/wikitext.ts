@@ -1,10 +1,12 @@
 /** WikiText: good articles of Wikipedia, raw or cut in words with rare ones replaced. */
-import { basename } from 'node:path';
+import { statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { z } from 'zod';
+import { DataError } from '../runtime/errors.js';
 import { contiguous, corpus, sha256, type Texts, textOptions, wholeCharacters } from './corpus.js';
 import { defineData, type Split } from './data.js';
-import { findFiles, findIfThere, readText, type Wanted } from './files.js';
-import { readColumn } from './parquet.js';
+import { findFiles, findIfThere, locate, type Wanted } from './files.js';
+import { readTexts } from './texts.js';
 
 type Form = 'tokenised' | 'raw';
 
@@ -18,7 +20,8 @@ const hashes: Record<Split, string> = {
   test: 'd790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0',
 };
 
-function wanted(split: Split, form: Form, path: string | undefined): Wanted {
+/** `named`: the user named the folder, so that files without a word of WikiText in their names are meant as well. */
+function wanted(split: Split, form: Form, path: string | undefined, named: boolean): Wanted {
   const name = called[split];
   const ending = form === 'raw' ? 'raw' : 'tokens';
   const raw = form === 'raw' ? '-raw' : '';
@@ -31,7 +34,7 @@ function wanted(split: Split, form: Form, path: string | undefined): Wanted {
       new RegExp(`^wikitext(-103|-2)?${raw}-${name}(\\.txt)?(\\.gz)?$`),
       // As the Hub has them, in a folder of their own, and as PyTorch's examples have them.
       new RegExp(`^${name}${name === 'valid' ? '(ation)?' : ''}-\\d+-of-\\d+\\.parquet$`),
-      ...(path === undefined ? [] : [new RegExp(`^${name}\\.txt(\\.gz)?$`)]),
+      ...(named ? [new RegExp(`^${name}\\.txt(\\.gz)?$`)] : []),
     ],
     called: `wiki.${name}.${ending}, wikitext${raw}-${name}.txt or the same with .gz`,
     folders: ['wikitext', ...sets, ...sets.map((set) => `${set}-v1`)],
@@ -42,6 +45,9 @@ function wanted(split: Split, form: Form, path: string | undefined): Wanted {
           `wiki.valid.tokens has 1,121,681 bytes and the SHA-256 ${hashes.val}`,
   };
 }
+
+/** The Hub's files have one. */
+const column = (file: string): string | undefined => (file.endsWith('.parquet') ? 'text' : undefined);
 
 export const wikitextData = defineData({
   name: 'wikitext',
@@ -67,43 +73,48 @@ export const wikitextData = defineData({
   ],
   async open({ path, form, by, bytes, length, tokenizer }, context) {
     const cut = async (files: string[], limit?: number) => {
-      const text = await readAll(files, limit);
+      const text = await readTexts(files, limit, column);
       return tokenizer.kind === 'byte' || limit === undefined ? text : wholeCharacters(text);
     };
-    const train = findIfThere(wanted('train', form, path));
-    const val = findFiles(wanted('val', form, path));
+    const given = path === undefined ? undefined : locate(path);
+    if (given && statSync(given).isFile())
+      throw new DataError(`${given} is a file, and WikiText is a folder of three`, {
+        hint: `path: ${dirname(given)}; or data set text for one file`,
+      });
+    const val = findFiles(wanted('val', form, path, path !== undefined));
+    // The splits of one folder: those of another may be of another version.
+    const beside = (split: Split) => wanted(split, form, dirname(val[0]!), path !== undefined);
+    const train = findIfThere(beside('train'));
     const options = { length, tokenizer, by };
     if (train.length === 0) {
       const text = await cut(val, bytes);
       const facts = {
         file: val.join(', '),
-        sha256: sha256(text),
+        ...origin({ val: text }),
         splits: `no ${called.train} file is there: the ${called.val} file is cut 90/5/5`,
       };
       return corpus(contiguous(text, tokenizer), { ...options, facts }, context);
     }
-    const test = findFiles(wanted('test', form, path));
+    const test = findFiles(beside('test'));
     const texts: Texts = { train: await cut(train, bytes), val: await cut(val), test: await cut(test) };
     const facts = {
       file: [...train, ...val, ...test].join(', '),
-      sha256: sha256(texts.train),
+      ...origin(texts),
       splits: `of the files ${[train, val, test].map((f) => f.map((p) => basename(p)).join(' ')).join(', ')}`,
     };
     return corpus(texts, { ...options, facts }, context);
   },
 });
 
-/** Files one after the other; of Parquet, the column `text`. */
-async function readAll(files: readonly string[], limit?: number): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let left = limit ?? Number.POSITIVE_INFINITY;
-  for (const file of files) {
-    if (left === 0) break;
-    const part = file.endsWith('.parquet')
-      ? await readColumn(file, 'text', left)
-      : await readText(file, left);
-    parts.push(part);
-    left -= part.length;
-  }
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+/** The hash of what is trained on, or all that there is, and which of the texts are known to be WikiText's. */
+function origin(texts: Partial<Texts>): { sha256: string; verified: string } {
+  const found = (Object.keys(texts) as Split[]).map((split) => ({ split, hash: sha256(texts[split]!) }));
+  const names = (list: typeof found) => list.map(({ split }) => called[split]).join(', ');
+  const known = found.filter(({ split, hash }) => hash === hashes[split]);
+  const others = found.filter(({ split, hash }) => hash !== hashes[split]);
+  const verified = [
+    ...(known.length > 0 ? [`yes: ${names(known)} of WikiText-2`] : []),
+    ...(others.length > 0 ? [`no: the hash of ${names(others)} is not known`] : []),
+  ];
+  return { sha256: found[0]!.hash, verified: verified.join('; ') };
 }

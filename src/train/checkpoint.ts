@@ -55,6 +55,8 @@ export interface CheckpointState extends TrainingState {
   place: Place;
   config: RunConfig;
   optimizer: { name: string; groups: Record<string, unknown>[] };
+  /** What modules carry beside parameters, by their number in the model. */
+  modules: Record<number, unknown>;
   files: Record<string, { bytes: number; sha256: string }>;
 }
 
@@ -62,7 +64,7 @@ export interface Saved {
   model: GPT;
   optimizer: Optimizer;
   tokenizer: Tokenizer | null;
-  state: Omit<CheckpointState, 'format' | 'files' | 'optimizer'>;
+  state: Omit<CheckpointState, 'format' | 'files' | 'optimizer' | 'modules'>;
 }
 
 const STATE = 'state.json';
@@ -95,6 +97,7 @@ export async function writeCheckpoint(
       format: 1,
       ...state,
       optimizer: { name: optimizer.name, groups },
+      modules: await carriedBy(model),
       files,
     };
     writeAtomic(join(partial, STATE), sealed(whole));
@@ -107,6 +110,11 @@ export async function writeCheckpoint(
 
 const partialOf = (folder: string): string =>
   join(dirname(folder), `.${basename(folder)}.${process.pid}.tmp`);
+
+async function carriedBy(model: GPT): Promise<CheckpointState['modules']> {
+  const states = await Promise.all([...model.modules()].map((m) => m.carried()));
+  return Object.fromEntries(states.flatMap((state, i) => (state === undefined ? [] : [[i, state]])));
+}
 
 /** What a process that was killed while it wrote has left. */
 export const isPartial = (name: string): boolean => /^\.step-\d+\.\d+\.(tmp|old)$/.test(name);
@@ -175,6 +183,9 @@ export async function restore(
   optimizer: Optimizer,
 ): Promise<void> {
   await fitting(folder, () => copyWeights(folder, model));
+  [...model.modules()].forEach((m, i) => {
+    if (i in state.modules) m.carry(state.modules[i]);
+  });
   await fitting(folder, () =>
     scope(async () => {
       const { tensors } = readSafetensors(join(folder, OPTIMIZER));

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { refused } from '../config/schema.js';
 import type { AnyDataConfig } from '../data/data.js';
-import type { GPTConfig } from '../model/config.js';
+import type { GPTSettings } from '../model/config.js';
 import type { Route } from '../runtime/native.js';
 
 const steps = (doc: string) => z.int().min(0).describe(doc);
@@ -117,7 +117,7 @@ export interface RunConfig {
   route?: Route;
   data: AnyDataConfig;
   /** vocab and length come from the data. */
-  model: Omit<GPTConfig, 'vocab' | 'length'>;
+  model: Omit<GPTSettings, 'vocab' | 'length'>;
   train: TrainConfig;
 }
 

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { Batch, Loader } from '../../src/data/loader.js';
+import { type Batch, type Loader, openLoader } from '../../src/data/loader.js';
 import type { RunConfig } from '../../src/train/config.js';
 import { parseRunConfig } from '../../src/train/run-config.js';
 
@@ -42,6 +42,9 @@ export function runConfig(path: string, changes: Deep<RunConfig> = {}): RunConfi
     train: { steps: 12, ...train, log: { every: 3, tensorboard: false, ...train?.log } },
   });
 }
+
+/** Batches made without a thread, which takes longer to start than such a run to end. */
+export const inThread = ({ data, seed }: RunConfig): Promise<Loader> => openLoader(data, { seed, ahead: 0 });
 
 /** A file of rows; in metrics.csv what differs between two equal runs, times and peaks, is left out. */
 export function rowsOf(folder: string, file = 'metrics.csv'): Record<string, string>[] {
