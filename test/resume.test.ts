@@ -115,6 +115,17 @@ describe('a run that is interrupted', () => {
     },
   );
 
+  it('with layers that remember more than parameters', async () => {
+    const home = temporary();
+    const usual = configOf(textFile(home), 'adamw');
+    const attention = { kind: 'tiled', minTile: 1, tileSize: 3 };
+    const config = { ...usual, model: { ...usual.model, attention } } as RunConfig;
+    const [whole, parts] = [join(home, 'whole'), join(home, 'parts')];
+    await train(config, { folder: whole });
+    for (const at of [1, 3, 7, 99]) await train(config, { folder: parts, resume: at > 1 }, at);
+    expect(leftBy(parts, LAST)).toEqual(leftBy(whole, LAST));
+  });
+
   it('may go on from an earlier checkpoint, whose rows are all that stays', async () => {
     const home = temporary();
     const config = configOf(textFile(home), 'adamw');

@@ -98,6 +98,17 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
     return this.#as(false, fn);
   }
 
+  /** Calls so far and what was measured: tiles, and so the order of sums, follow from them. */
+  override async carried(): Promise<Carried> {
+    return { calls: this.#calls, tile: this.#tile, meter: await this.#meter.carried() };
+  }
+
+  override carry({ calls, tile, meter }: Carried): void {
+    this.#calls = calls;
+    this.tile = tile;
+    this.#meter.carry(meter);
+  }
+
   override dispose(): void {
     super.dispose();
     this.#meter.dispose();
@@ -212,6 +223,12 @@ export class QuantumGeometricAttention extends Attention<typeof options> {
     run(true);
     return { ...(await this.#meter.settled())!, ms };
   }
+}
+
+interface Carried {
+  calls: number;
+  tile: number;
+  meter: Awaited<ReturnType<TileMeter['carried']>>;
 }
 
 interface Sweep extends Cut {

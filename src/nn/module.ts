@@ -85,6 +85,17 @@ export abstract class Module {
     return match;
   }
 
+  /**
+   * What decides about later calls beside parameters, as JSON: checkpoints keep it, so that a run goes on as it would
+   * have. Undefined: nothing does.
+   */
+  async carried(): Promise<unknown> {
+    return undefined;
+  }
+
+  /** Goes on from what `carried` gave. */
+  carry(_state: unknown): void {}
+
   /** Ends the parameters and every tensor that the module keeps. */
   dispose(): void {
     for (const [, child] of this.#children()) child.dispose();

@@ -41,7 +41,8 @@ export interface TrainingState {
   /** The last evaluation, and the best one. */
   val: MetricsRow | null;
   best: { step: number; loss: number } | null;
-  /** Evaluations since the best one. */
+  /** The loss that the next one must beat by `earlyStop.delta`, and evaluations since it was reached. */
+  mark: number | null;
   sinceBest: number;
   /** Steps that changed nothing, being not finite. */
   skipped: number;
@@ -55,6 +56,8 @@ export interface CheckpointState extends TrainingState {
   place: Place;
   config: RunConfig;
   optimizer: { name: string; groups: Record<string, unknown>[] };
+  /** What modules carry beside parameters, by their number in the model. */
+  modules: Record<number, unknown>;
   files: Record<string, { bytes: number; sha256: string }>;
 }
 
@@ -62,7 +65,7 @@ export interface Saved {
   model: GPT;
   optimizer: Optimizer;
   tokenizer: Tokenizer | null;
-  state: Omit<CheckpointState, 'format' | 'files' | 'optimizer'>;
+  state: Omit<CheckpointState, 'format' | 'files' | 'optimizer' | 'modules'>;
 }
 
 const STATE = 'state.json';
@@ -95,6 +98,7 @@ export async function writeCheckpoint(
       format: 1,
       ...state,
       optimizer: { name: optimizer.name, groups },
+      modules: await carriedBy(model),
       files,
     };
     writeAtomic(join(partial, STATE), sealed(whole));
@@ -107,6 +111,11 @@ export async function writeCheckpoint(
 
 const partialOf = (folder: string): string =>
   join(dirname(folder), `.${basename(folder)}.${process.pid}.tmp`);
+
+async function carriedBy(model: GPT): Promise<CheckpointState['modules']> {
+  const states = await Promise.all([...model.modules()].map((m) => m.carried()));
+  return Object.fromEntries(states.flatMap((state, i) => (state === undefined ? [] : [[i, state]])));
+}
 
 /** What a process that was killed while it wrote has left. */
 export const isPartial = (name: string): boolean => /^\.step-\d+\.\d+\.(tmp|old)$/.test(name);
@@ -161,7 +170,12 @@ export async function readCheckpoint(folder: string): Promise<CheckpointState> {
     if ((await digestOf(file)).sha256 !== sha256)
       refuse(`${name} is not what was written: its SHA-256 differs`);
   }
-  return state;
+  // JSON has no NaN.
+  const { val } = state;
+  return {
+    ...state,
+    val: val && { ...val, loss: val.loss ?? Number.NaN, perplexity: val.perplexity ?? Number.NaN },
+  };
 }
 
 /**
@@ -175,6 +189,9 @@ export async function restore(
   optimizer: Optimizer,
 ): Promise<void> {
   await fitting(folder, () => copyWeights(folder, model));
+  [...model.modules()].forEach((m, i) => {
+    if (i in state.modules) m.carry(state.modules[i]);
+  });
   await fitting(folder, () =>
     scope(async () => {
       const { tensors } = readSafetensors(join(folder, OPTIMIZER));

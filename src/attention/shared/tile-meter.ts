@@ -145,6 +145,20 @@ export class TileMeter {
     return this.#last;
   }
 
+  /** What it remembers, as JSON; waits for figures on their way. */
+  async carried() {
+    await this.#pending?.done;
+    const profile = this.#profile && [...this.#profile];
+    return { last: this.#last, profile, used: this.#used, asked: this.#asked };
+  }
+
+  carry({ last, profile, used, asked }: Awaited<ReturnType<TileMeter['carried']>>): void {
+    this.dispose();
+    this.#last = last;
+    this.#profile = profile && Float64Array.from(profile);
+    [this.#used, this.#asked] = [used, asked];
+  }
+
   dispose(): void {
     if (this.#pending) this.#drop(this.#pending);
   }
