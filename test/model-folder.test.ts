@@ -24,7 +24,7 @@ import {
 } from '../src/io/index.js';
 import { GPT, type GPTConfig } from '../src/model/index.js';
 import { AdamW } from '../src/optim/index.js';
-import { AttnError } from '../src/runtime/errors.js';
+import { AttnError, FormatError } from '../src/runtime/errors.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { generator, manualSeed } from '../src/tensor/generator.js';
 import { scope } from '../src/tensor/scope.js';
@@ -202,6 +202,20 @@ describe('saved and loaded', () => {
       code: 'ATTN_ARGUMENT',
       message: expect.stringContaining('the rotation was changed'),
     });
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+    for (const rope of [
+      {},
+      [],
+      5,
+      true,
+      { yarn: null },
+      { yarn: 5, temperature: null },
+      { yarn: null, temperature: '1' },
+    ]) {
+      config.attn_vk.rope = rope;
+      writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+      expect(await failureOf(() => loadModel(folder)), JSON.stringify(rope)).toBeInstanceOf(FormatError);
+    }
     model.dispose();
   });
 

@@ -161,6 +161,11 @@ function understood(folder: string): {
     throw new FormatError(`${path}: attn_vk.version is ${JSON.stringify(told.version)}`, {
       hint: 'this version of attn-vk reads 1',
     });
+  const rope = told?.rope ?? null;
+  if (rope !== null && !(isObject(rope) && rope.yarn !== undefined && rope.temperature !== undefined))
+    throw new FormatError(`${path}: attn_vk.rope is ${JSON.stringify(rope)}`, {
+      hint: 'it is null, or says yarn and temperature',
+    });
   const own = told as unknown as Own | undefined;
   if (theirs.model_type === OWN && own)
     return { path, layout: undefined, own, config: valid(own.config, `${path}: attn_vk.config`) };
