@@ -152,7 +152,9 @@ describe('attn-vk config', () => {
     writeFileSync(join(home, 'shown.yaml'), stdout);
     const config = loadRunConfig(file, { sets: ['train.steps=70'] });
     expect(loadRunConfig(join(home, 'shown.yaml'))).toEqual(config);
-    const json = await inProcess(['config', 'show', file, '--set', 'train.steps=70', '--json'], { cwd: root });
+    const json = await inProcess(['config', 'show', file, '--set', 'train.steps=70', '--json'], {
+      cwd: root,
+    });
     expect(JSON.parse(json.stdout)).toEqual(config);
   });
 
