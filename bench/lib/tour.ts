@@ -71,7 +71,7 @@ export function runStep(
     cwd: folder,
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
-    env: { ...process.env, PATH: path, NO_COLOR: '1', ...env },
+    env: { ...process.env, PATH: path, NO_COLOR: '1', TQDM_DISABLE: '1', ...env },
   });
   return { status, output: stdout };
 }

@@ -60,7 +60,7 @@ export function dataCommand(program: Command): void {
     .argument('<data>', 'the name of a data set, or the YAML file of a run')
     .addOption(setOption())
     .option('--json', 'print everything as JSON')
-    .action(async (what: string, { set, json }: { set: string[]; json?: boolean }) => {
+    .action(async (what: string, { set = [], json }: { set?: string[]; json?: boolean }) => {
       const { config, seed } = configOf(what, set);
       const report = await look(config, seed);
       if (json) printJson(report);

@@ -16,7 +16,7 @@ import { facts, print, printJson, say } from './output.js';
 
 interface Options {
   split: Split;
-  set: string[];
+  set?: string[];
   config?: string;
   batches?: number;
   latest?: boolean;

@@ -3,9 +3,10 @@ import { InvalidArgumentError, Option } from 'commander';
 
 /** `--set a.b=c`, once for each value. One value an option, so that none takes the word that follows for another. */
 export const setOption = (): Option =>
-  new Option('--set <path=value>', 'change a value of the configuration, as train.steps=100; may be repeated')
-    .argParser((text: string, before: string[]) => [...before, text])
-    .default([], 'none');
+  new Option(
+    '--set <path=value>',
+    'change a value of the configuration, as train.steps=100; may be repeated',
+  ).argParser((text: string, before: string[] = []) => [...before, text]);
 
 export const latestOption = (): Option =>
   new Option('--latest', 'of a run: the latest checkpoint, not the best one');

@@ -33,6 +33,8 @@ function bar(stream: NodeJS.WriteStream): Hook {
     gracefulExit: false,
   });
   let line: SingleBar;
+  // A process that ends at once leaves the terminal as it was.
+  const leave = () => void stream.write('\u001b[?25h\u001b[?7h\n');
   let told = '';
   let pace = Number.NaN;
   const show = (run: Run) => {
@@ -42,6 +44,7 @@ function bar(stream: NodeJS.WriteStream): Hook {
   };
   return {
     begin(run) {
+      process.once('exit', leave);
       line = bars.create(run.config.train.steps, run.step, { step: String(run.step), told, left: '?' });
     },
     step: show,
@@ -56,6 +59,7 @@ function bar(stream: NodeJS.WriteStream): Hook {
       // Draws what was told last, then clears the bar.
       bars.update();
       bars.stop();
+      process.off('exit', leave);
     },
   };
 }

@@ -47,7 +47,7 @@ async function sample(path: string, { prompt, latest, json, ...options }: Option
   const tokens: number[] = [];
   const show = (text: string) => {
     told.push(text);
-    if (!json) process.stdout.write(text);
+    if (!json) process.stdout.write(process.stdout.isTTY ? harmless(text) : text);
   };
   if (tokenizer) show(prompt);
   else show((await ids.data()).join(' '));
@@ -61,6 +61,9 @@ async function sample(path: string, { prompt, latest, json, ...options }: Option
   else process.stdout.write('\n');
   say(`attn-vk: ${tokens.length} tokens of ${place.model} in ${seconds.toFixed(1)} s`);
 }
+
+/** What steers a terminal is shown as a mark: a model that has learned little may write anything. */
+const harmless = (text: string): string => text.replaceAll(/(?![\n\t])\p{Cc}/gu, '\ufffd');
 
 /** int32 [1, length]. A text begins somewhere: after a line end, where the prompt is empty. */
 function encode(prompt: string, model: GPT, tokenizer: Tokenizer | null): Tensor {

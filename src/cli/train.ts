@@ -14,7 +14,7 @@ import { count, duration, facts, printJson, say } from './output.js';
 import { ending, progress } from './progress.js';
 
 interface Options {
-  set: string[];
+  set?: string[];
   resume?: boolean | string;
   out?: string;
   overwrite?: boolean;
@@ -58,7 +58,9 @@ async function train(named: string | undefined, options: Options): Promise<void>
   };
   const trainer = await Trainer.open(config, { folder, resume, overwrite, hooks: [first, progress(), last] });
   const signals = onSignals((signal) => {
-    say(`attn-vk: ${signal}: training ends after this step and is saved; once more ends it at once`);
+    // The line of progress stays open on a terminal.
+    const open = process.stderr.isTTY ? '\n' : '';
+    say(`${open}attn-vk: ${signal}: training ends after this step and is saved; once more ends it at once`);
     trainer.stop(signal);
   });
   try {

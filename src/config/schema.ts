@@ -82,7 +82,8 @@ function about(path: Path, value: unknown, schema: z.core.$ZodType): string {
 function strangers(path: Path, value: unknown, schema: z.core.$ZodType): string[] {
   const above = path.slice(0, -1);
   const union = schemaAt(schema, above, value);
-  const known = new Set(union ? membersOf(union).flatMap((member) => Object.keys(shapeOf(member))) : []);
+  if (!union || discriminatorOf(union) === undefined) return [];
+  const known = new Set(membersOf(union).flatMap((member) => Object.keys(shapeOf(member))));
   const given = valueAt(value, above);
   return typeof given === 'object' && given !== null
     ? Object.keys(given).filter((key) => !known.has(key))

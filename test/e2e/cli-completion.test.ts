@@ -18,48 +18,60 @@ const ask = (shell: string, script: string) => {
   const env = { ...process.env, PATH: `${bin}:${process.env.PATH}`, HOME: folder };
   const { status, stdout, stderr } = spawnSync(shell, ['-c', script], { cwd: folder, encoding: 'utf8', env });
   expect(status, stderr).toBe(0);
-  return stdout.split('\n').filter(Boolean);
+  return stdout.trimEnd().split('\n');
 };
 
-/** COMPREPLY after the words; bash makes words of their own of `=`. */
-function bash(...words: string[]): string[] {
-  const list = ['attn-vk', ...words].map((w) => `'${w}'`).join(' ');
-  return ask(
-    'bash',
-    `source <(attn-vk completion bash)
-     complete -p attn-vk >/dev/null || exit 9
-     compopt() { :; }
-     COMP_WORDS=(${list}); COMP_CWORD=${words.length}
-     _attn_vk; printf '%s\\n' "\${COMPREPLY[@]}"`,
-  );
+/** COMPREPLY after each of the lines, asked of one shell; bash makes words of their own of `=`. */
+function bash(lines: readonly (readonly string[])[]): string[][] {
+  const questions = lines.map((words) => {
+    const list = ['attn-vk', ...words].map((w) => `'${w}'`).join(' ');
+    return `COMP_WORDS=(${list}); COMP_CWORD=${words.length}; _attn_vk; echo "\${COMPREPLY[*]}"`;
+  });
+  const script = [
+    'source <(attn-vk completion bash)',
+    'complete -p attn-vk >/dev/null || exit 9',
+    'compopt() { :; }',
+  ];
+  return ask('bash', [...script, ...questions].join('\n')).map((line) => line.split(' ').filter(Boolean));
 }
 
 describe('bash', () => {
-  test('commands, without the hidden one', () => {
-    const commands = bash('');
-    expect(commands).toEqual(expect.arrayContaining(['bench', 'completion', 'doctor', 'route', 'help']));
-    expect(commands).not.toContain('complete');
-    expect(bash('doc')).toEqual(['doctor']);
-  });
-  test('options of the command, and values that are choices', () => {
-    expect(bash('route', '--de')).toEqual(['--device']);
-    expect(bash('completion', '')).toEqual(['bash', 'zsh', 'fish']);
-    expect(bash('bench', 'mem')).toEqual(['memory']);
-    expect(bash('doctor', '--nonsense')).toEqual([]);
-  });
-  test('configurations, those of the package and those of the folder', () => {
-    expect(bash('train', '')).toEqual(expect.arrayContaining(['configs/copy.flash.yaml', 'mine.yaml']));
-    expect(bash('train', 'mi')).toEqual(['mine.yaml']);
-    expect(bash('inspect', 'r')).toEqual(['runs']);
-  });
-  test('settings, and their values', () => {
-    expect(bash('train', '--set', 'train.st')).toEqual(['train.steps=']);
-    const kinds = bash('train', '--set', 'model.attention.kind', '=', '');
-    expect(kinds).toEqual(attentionKinds.map(({ kind }) => kind));
-    expect(bash('train', '--set', 'model.attention.kind', '=', 'hol')).toEqual(['holo']);
-    expect(bash('train', '--set', 'model.attention.kind', '=')).toEqual(kinds);
-    expect(bash('data', 'info', 'enw')).toEqual(['enwik8']);
-  });
+  const commands = [
+    'train',
+    'eval',
+    'sample',
+    'inspect',
+    'config',
+    'data',
+    'doctor',
+    'route',
+    'bench',
+    'completion',
+  ];
+  const kinds = attentionKinds.map(({ kind }) => kind);
+  const expected: [what: string, words: string[], offered: unknown][] = [
+    ['commands, without the hidden one', [''], [...commands, 'help']],
+    ['options', ['route', '--de'], ['--device']],
+    ['choices', ['completion', ''], ['bash', 'zsh', 'fish']],
+    ['nothing', ['doctor', '--nonsense'], []],
+    [
+      'configurations of the package and files',
+      ['train', ''],
+      expect.arrayContaining(['configs/copy.flash.yaml', 'mine.yaml']),
+    ],
+    ['folders', ['inspect', 'r'], ['runs']],
+    ['settings', ['train', '--set', 'train.st'], ['train.steps=']],
+    ['their values', ['train', '--set', 'model.attention.kind', '=', ''], kinds],
+    ['values that have begun', ['train', '--set', 'model.attention.kind', '=', 'hol'], ['holo']],
+    ['data sets', ['data', 'info', 'enw'], ['enwik8']],
+  ];
+  const offered = bash(expected.map(([, words]) => words));
+  test.each(expected.map(([what, words, wanted], i) => ({ what, words, wanted, i })))(
+    '$what: $words',
+    ({ wanted, i }) => {
+      expect(offered[i]).toEqual(wanted);
+    },
+  );
 });
 
 test.skipIf(spawnSync('zsh', ['--version']).status !== 0)('zsh takes the script', () => {

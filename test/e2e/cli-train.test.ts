@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { survey } from '../../src/runtime/runtime.js';
 import { attnVk, cli, inProcess, scratch } from '../support/cli.js';
 
 const folder = scratch();
@@ -315,3 +316,21 @@ describe('bad input: one message, the right status, and nothing left behind', ()
     expect(existsSync(join(folder, 'new'))).toBe(false);
   });
 });
+
+test.skipIf(!survey().devices.some((d) => !d.unusable))(
+  'a device that is gone: told, with how to go on',
+  () => {
+    const device = { ...env, ATTN_VK_ROUTE: 'gpu', ATTN_VK_CALIBRATE: '0' };
+    const args = ['train', 'tiny.yaml', '--out', 'gpu', '--set'];
+    const made = attnVk([...args, 'train.steps=1'], { cwd: folder, env: device });
+    expect(made.status, made.stderr).toBe(0);
+    const before = contents(folder);
+    const none = join(folder, 'no-such-driver.json');
+    const gone = { ...device, ATTN_VK_ROUTE: 'auto', VK_DRIVER_FILES: none, VK_ICD_FILENAMES: none };
+    const { status, stderr } = attnVk([...args, 'train.steps=2', '--resume'], { cwd: folder, env: gone });
+    expect(status, stderr).toBe(3);
+    expect(stderr).toMatch(/the checkpoint was made on .*, route 'gpu'; this is .*, route 'cpu'/);
+    expect(stderr).toContain('--set route=cpu');
+    expect(contents(folder)).toEqual(before);
+  },
+);
