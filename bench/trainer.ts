@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Runtime, sync, useRuntime } from '../src/index.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { textTable } from '../src/report/table.js';
@@ -14,8 +15,8 @@ import { busyCores } from './lib/busy.js';
 import { type Common, command, list, run } from './lib/options.js';
 import { Paced, STEPS } from './lib/paced-trainer.js';
 import { progress } from './lib/progress.js';
-import type { Summary } from './lib/stats.js';
-import { type Contender, type Effort, interleave } from './lib/timing.js';
+import { type Summary, summary } from './lib/stats.js';
+import { type Contender, PAUSE_MS } from './lib/timing.js';
 import { Training } from './lib/train-loop.js';
 import { parseSize, SIZES } from './lib/train-sizes.js';
 
@@ -23,8 +24,9 @@ interface Options extends Common {
   sizes: string[];
 }
 
-const effort: Effort = { runs: 15, cap: 100, least: 5 };
-const brief: Effort = { runs: 5, cap: 8, least: 3 };
+/** Turns, each a sample of all three, and the seconds that they may take; three there are at least. */
+const effort = { turns: 31, seconds: 240 };
+const brief = { turns: 7, seconds: 20 };
 
 await run<Options>(
   command('bench:trainer', 'what the trainer costs beside the steps themselves').option(
@@ -36,7 +38,14 @@ await run<Options>(
   main,
 );
 
-type Line = { size: string } & Record<'bare' | 'trainer' | 'entropy', Summary>;
+type Side = 'bare' | 'trainer' | 'entropy';
+
+interface Line extends Record<Side, Summary> {
+  size: string;
+  /** Medians of the ratios of samples of one turn: what a slower minute of the machine does to both falls out. */
+  overhead: number;
+  more: number;
+}
 
 async function main(options: Options): Promise<number> {
   for (const size of options.sizes) parseSize(size);
@@ -53,17 +62,17 @@ async function main(options: Options): Promise<number> {
   bar.stop();
   figures.push(...lines.flatMap(figuresOf));
   const ms = (s: Summary) => Number((s.median * 1e3).toPrecision(4));
-  const percent = (a: Summary, b: Summary) => `${(100 * (a.median / b.median - 1)).toFixed(1)} %`;
+  const percent = (ratio: number) => `${(100 * (ratio - 1)).toFixed(1)} %`;
   console.log(
     `\n${textTable(
-      lines.map(({ size, bare, trainer, entropy }) => ({
+      lines.map(({ size, bare, trainer, entropy, overhead, more }) => ({
         size,
         'bare ms/step': ms(bare),
         '±': ms({ ...bare, median: bare.mad }),
         'trainer ms/step': ms(trainer),
-        overhead: percent(trainer, bare),
+        overhead: percent(overhead),
         'with entropies': ms(entropy),
-        more: percent(entropy, trainer),
+        more: percent(more),
         n: bare.n,
       })),
     )}\n\nSizes: layers x width x heads x T x batch. A sample is ${STEPS} steps, drained at both ends.`,
@@ -73,22 +82,21 @@ async function main(options: Options): Promise<number> {
   return options.check && !good ? 1 : 0;
 }
 
-function figuresOf({ size, bare, trainer, entropy }: Line): Figure[] {
-  const against = (name: string, ours: Summary, peer: string, theirs: Summary): Figure => ({
-    name,
-    metric: 'step',
-    value: ours.median * 1e3,
-    unit: 'ms',
-    peer,
-    ratio: ours.median / theirs.median,
-  });
+function figuresOf({ size, trainer, entropy, overhead, more }: Line): Figure[] {
+  const step = { metric: 'step', unit: 'ms' };
   return [
-    against(`trainer ${size}`, trainer, 'the bare loop', bare),
-    against(`entropy log ${size}`, entropy, 'without it', trainer),
+    {
+      name: `trainer ${size}`,
+      ...step,
+      value: trainer.median * 1e3,
+      peer: 'the bare loop',
+      ratio: overhead,
+    },
+    { name: `entropy log ${size}`, ...step, value: entropy.median * 1e3, peer: 'without it', ratio: more },
   ];
 }
 
-async function compare(text: string, wanted: Effort): Promise<Line> {
+async function compare(text: string, { turns, seconds }: typeof effort): Promise<Line> {
   const size = parseSize(text);
   const home = mkdtempSync(join(tmpdir(), 'attn-vk-trainer-'));
   const ends: (() => unknown)[] = [() => rmSync(home, { recursive: true, force: true })];
@@ -105,7 +113,7 @@ async function compare(text: string, wanted: Effort): Promise<Line> {
       ends.unshift(() => trainer.end());
       return trainer;
     };
-    const contenders: Record<'bare' | 'trainer' | 'entropy', Contender> = {
+    const contenders: Record<Side, Contender> = {
       bare: {
         async sample() {
           await sync();
@@ -118,8 +126,24 @@ async function compare(text: string, wanted: Effort): Promise<Line> {
       trainer: await paced('trainer', 0),
       entropy: await paced('entropy', STEPS),
     };
-    for (const contender of Object.values(contenders)) await contender.sample(1); // allocates, prepares
-    return { size: text, ...(await interleave(contenders, wanted)) };
+    const names = Object.keys(contenders) as Side[];
+    for (const name of names) await contenders[name].sample(1); // allocates, prepares
+    const taken: Record<Side, number[]> = { bare: [], trainer: [], entropy: [] };
+    const until = performance.now() + seconds * 1e3;
+    for (let turn = 0; turn < turns && (turn < 3 || performance.now() < until); turn++)
+      for (const name of names) {
+        await sleep(PAUSE_MS);
+        taken[name].push(...(await contenders[name].sample(1)));
+      }
+    const ratio = (a: Side, b: Side) => summary(taken[a].map((t, i) => t / taken[b][i]!)).median;
+    return {
+      size: text,
+      bare: summary(taken.bare),
+      trainer: summary(taken.trainer),
+      entropy: summary(taken.entropy),
+      overhead: ratio('trainer', 'bare'),
+      more: ratio('entropy', 'trainer'),
+    };
   } finally {
     for (const end of ends) await end();
   }

@@ -251,9 +251,9 @@ describe('evaluation', () => {
     });
     const folder = join(home, 'run');
     const { outcome } = await train(config, { folder });
-    expect(outcome).toMatchObject({ reason: 'early stop', step: 6, best: { step: 2 } });
+    expect(outcome).toMatchObject({ reason: 'early stop', step: 6, best: { step: 6 } });
     expect(outcome.detail).toMatch(/2 evaluations without/);
-    expect(checkpointsOf(folder)).toEqual(['best', 'latest', 'step-00000002', 'step-00000006']);
+    expect(checkpointsOf(folder)).toEqual(['best', 'latest', 'step-00000006']);
   });
 });
 

@@ -19,7 +19,7 @@ export const thorough: Effort = { runs: 30, cap: 3, least: 3 };
 export const quick: Effort = { runs: 7, cap: 0.15, least: 3 };
 
 const TURNS = 5;
-const PAUSE_MS = 5;
+export const PAUSE_MS = 5;
 
 /** Takes one sample, or several from a peer that is asked for a number of them; in seconds. */
 export interface Contender {

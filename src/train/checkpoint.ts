@@ -41,7 +41,8 @@ export interface TrainingState {
   /** The last evaluation, and the best one. */
   val: MetricsRow | null;
   best: { step: number; loss: number } | null;
-  /** Evaluations since the best one. */
+  /** The loss that the next one must beat by `earlyStop.delta`, and evaluations since it was reached. */
+  mark: number | null;
   sinceBest: number;
   /** Steps that changed nothing, being not finite. */
   skipped: number;
@@ -169,7 +170,12 @@ export async function readCheckpoint(folder: string): Promise<CheckpointState> {
     if ((await digestOf(file)).sha256 !== sha256)
       refuse(`${name} is not what was written: its SHA-256 differs`);
   }
-  return state;
+  // JSON has no NaN.
+  const { val } = state;
+  return {
+    ...state,
+    val: val && { ...val, loss: val.loss ?? Number.NaN, perplexity: val.perplexity ?? Number.NaN },
+  };
 }
 
 /**

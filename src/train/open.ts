@@ -1,8 +1,10 @@
 /** What a run begins with: everything is checked and made, and nothing left behind where that fails. */
 import { join } from 'node:path';
+import { splits } from '../data/data.js';
 import { type Loader, openLoader } from '../data/loader.js';
 import { GPT } from '../model/gpt.js';
 import type { Optimizer, Schedule } from '../optim/index.js';
+import { DataError } from '../runtime/errors.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { manualSeed } from '../tensor/generator.js';
 import { initialise, restore } from './checkpoint.js';
@@ -60,6 +62,11 @@ export async function openRun(config: RunConfig, options: TrainerOptions): Promi
     if (found) checkPlace(placeOf(runtime), found.state.place, config, found.state.config);
     const loader = options.loader ?? (await openLoader(config.data, { seed: config.seed }));
     if (!options.loader) ends.push(() => loader.close());
+    for (const split of splits)
+      if (!(loader.batches(split) > 0) && (split !== 'test' || config.train.eval.test))
+        throw new DataError(`'${split}' of '${loader.info.name}' has no rows of ${config.data.length}`, {
+          hint: 'use more data, or shorter rows: --set data.length=…',
+        });
     manualSeed(config.seed);
     const model = new GPT({ ...config.model, vocab: loader.info.vocab, length: config.data.length });
     ends.push(() => model.dispose());

@@ -15,17 +15,15 @@ import { log } from '../runtime/log.js';
 import { generator } from '../tensor/generator.js';
 import type { TrainingState } from './checkpoint.js';
 import type { RunConfig } from './config.js';
-import { entropyLog } from './entropy.js';
-import { evaluate } from './evaluate.js';
 import type { Hook, MetricsRow, Outcome, Run } from './hook.js';
 import { Manifest } from './manifest.js';
-import { Meter, rowOf } from './meter.js';
-import { metricsCsv, tensorBoard } from './metrics.js';
+import { measure } from './measure.js';
+import { Meter } from './meter.js';
 import { type Opened, openRun, type TrainerOptions } from './open.js';
 import { placeOf } from './place.js';
-import { residualLog } from './residuals.js';
 import { dumpRunConfig } from './run-config.js';
 import { recordStep } from './step.js';
+import { usualHooks } from './usual-hooks.js';
 
 /** A step whose loss is on its way. */
 interface Pending {
@@ -49,8 +47,9 @@ export class Trainer {
   #ending: { reason: Outcome['reason']; detail: string } | undefined;
   /** What was not finite, and in which step. */
   #bad: { step: number; what: string } | undefined;
-  /** The step of the last checkpoint. */
+  /** Steps of the last checkpoint and evaluation. */
   #saved = -1;
+  #evaluated = -1;
 
   private constructor(
     readonly config: RunConfig,
@@ -58,19 +57,12 @@ export class Trainer {
     hooks: readonly Hook[],
   ) {
     const { found, folder, loader, model, optimizer } = opened;
-    const { log: logs } = config.train;
-    this.#hooks = [
-      metricsCsv(),
-      ...(logs.tensorboard ? [tensorBoard()] : []),
-      ...(logs.entropy > 0 ? [entropyLog(logs.entropy)] : []),
-      ...(logs.residuals > 0 ? [residualLog(logs.residuals)] : []),
-      ...hooks,
-    ];
+    this.#hooks = [...usualHooks(config.train), ...hooks];
     this.#meter = new Meter(loader.info);
-    this.#state = { step: 0, val: null, best: null, sinceBest: 0, skipped: 0 };
+    this.#state = { step: 0, val: null, best: null, mark: null, sinceBest: 0, skipped: 0 };
     if (found) {
-      const { step, val, best, sinceBest, skipped, losses } = found.state;
-      this.#state = { step, val, best, sinceBest, skipped };
+      const { step, val, best, mark, sinceBest, skipped, losses } = found.state;
+      this.#state = { step, val, best, mark, sinceBest, skipped };
       this.#meter.losses = { ...losses };
       this.#saved = step;
       generator.state = found.state.generator;
@@ -248,8 +240,10 @@ export class Trainer {
     if (this.#stopsAtBad) await this.#giveUp();
     const finished = this.step === this.config.train.steps;
     const stopped = () => this.#ending?.reason === 'early stop';
-    const better = (this.#due('eval') || stopped()) && (await this.#evaluate());
-    if (this.config.train.eval.test && (finished || stopped())) this.#test = await this.#measure('test');
+    // A stop that comes between evaluation and checkpoint leads here twice.
+    const evaluates = (this.#due('eval') || stopped()) && this.#evaluated !== this.step;
+    const better = evaluates && (await this.#evaluate());
+    if (this.config.train.eval.test && (finished || stopped())) this.#test ??= await this.#measure('test');
     if (this.#due('checkpoint') || better || this.#ending) await this.#save();
     await this.opened.runtime.takePeak(); // that of evaluating and saving is no concern of training
     this.#meter.go();
@@ -266,25 +260,7 @@ export class Trainer {
   }
 
   async #measure(split: 'val' | 'test'): Promise<MetricsRow> {
-    const { eval: evaluation, amp } = this.config.train;
-    const { model, loader, optimizer } = this.opened;
-    const finite = Number.isFinite(loader.batches(split));
-    const batches = split === 'test' && finite ? undefined : evaluation.batches;
-    const began = performance.now();
-    const { loss, tokens, batches: read } = await evaluate(model, loader, split, { batches, amp });
-    const ms = performance.now() - began;
-    const { host, device } = await this.opened.runtime.takePeak();
-    const row = rowOf(loader.info, {
-      step: this.step,
-      split,
-      loss,
-      tokens,
-      steps: read,
-      ms,
-      peak: host + device,
-      lr: optimizer.paramGroups[0]!.lr * optimizer.lrFactor,
-      gradNorm: null,
-    });
+    const row = await measure(this.opened, this.config.train, split, this.step);
     await this.#tell((hook, run) => hook.logged?.(row, run));
     return row;
   }
@@ -294,20 +270,21 @@ export class Trainer {
     const state = this.#state;
     const { delta } = this.config.train.earlyStop;
     const { loss } = (state.val = await this.#measure('val'));
-    const better = state.best === null ? Number.isFinite(loss) : loss < state.best.loss - delta;
-    if (better) {
-      state.best = { step: this.step, loss };
-      state.sinceBest = 0;
-    } else state.sinceBest++;
+    this.#evaluated = this.step;
+    const counts = state.mark === null ? Number.isFinite(loss) : loss < state.mark - delta;
+    if (counts) state.mark = loss;
+    state.sinceBest = counts ? 0 : state.sinceBest + 1;
+    const better = state.best === null ? Number.isFinite(loss) : loss < state.best.loss;
+    if (better) state.best = { step: this.step, loss };
     this.#checkPatience();
     return better;
   }
 
   #checkPatience(): void {
     const { patience } = this.config.train.earlyStop;
-    const { sinceBest, best } = this.#state;
+    const { sinceBest, mark } = this.#state;
     if (patience > 0 && sinceBest >= patience)
-      this.#end('early stop', `${sinceBest} evaluations without a better loss than ${best?.loss}`);
+      this.#end('early stop', `${sinceBest} evaluations without a better loss than ${mark}`);
   }
 
   async #save(): Promise<string> {
