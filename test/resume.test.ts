@@ -40,8 +40,8 @@ afterEach(() => {
 /** Trains in this process; interrupted after step `at`, where one is given. */
 async function train(config: RunConfig, options: TrainerOptions, at?: number) {
   const trainer = await Trainer.open(config, {
-    loader: await inThread(config),
     ...options,
+    loader: await inThread(config),
     hooks: [{ step: ({ step }) => void (step === at && trainer.stop('test')) }],
   });
   try {

@@ -249,7 +249,9 @@ function small(name: string, text: string): string[] {
   if (data.name === 'code') sets.push('data.path=src/config');
   if (['enwik8', 'wikitext', 'text'].includes(data.name)) {
     sets.push('data.bytes=20_000');
-    if (!realData) sets.push(`data.path=${text}`);
+    // WikiText is a folder of three files.
+    const path = data.name === 'wikitext' ? 'test/fixtures/data/wikitext' : text;
+    if (!realData) sets.push(`data.path=${path}`);
   }
   if ((data.tokenizer as { kind?: string })?.kind === 'bpe') sets.push('data.tokenizer.vocab=300');
   if (model.attention.kind === 'tt') sets.push('model.attention.rank=4');

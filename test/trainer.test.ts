@@ -45,7 +45,10 @@ afterEach(() => {
 
 /** Trains to the end; `before` may change what was opened. */
 async function train(config: RunConfig, options: TrainerOptions, before?: (trainer: Trainer) => void) {
-  const trainer = await Trainer.open(config, { loader: await inThread(config), ...options });
+  const trainer = await Trainer.open(config, {
+    ...options,
+    loader: options.loader ?? (await inThread(config)),
+  });
   try {
     before?.(trainer);
     const outcome = await trainer.run();

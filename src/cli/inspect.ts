@@ -9,6 +9,7 @@ import { SafetensorsFile } from '../io/safetensors.js';
 import { textTable } from '../report/table.js';
 import { type DType, dtypeBytes } from '../tensor/dtype.js';
 import { sizeOf } from '../tensor/shape.js';
+import type { ManifestFile } from '../train/manifest.js';
 import { curve } from './curve.js';
 import { locate, type Place, type Which } from './locate.js';
 import { latestOption } from './options.js';
@@ -32,7 +33,7 @@ interface Inspection extends Omit<Place, 'path'> {
   parameters: number;
   bytes: number;
   /** Of a run. */
-  manifest: Record<string, unknown> | null;
+  manifest: ManifestFile | null;
   checkpoints: { name: string; bytes: number }[];
   metrics: Metrics[];
 }
@@ -60,15 +61,17 @@ async function inspect(path: string, which: Which): Promise<Inspection> {
   const { run, model } = place;
   return {
     ...place,
-    config: model ? parseObject(readBytes(join(model, 'config.json')), join(model, 'config.json')) : null,
+    config: model ? json(join(model, 'config.json')) : null,
     tensors,
     parameters: tensors.reduce((n, t) => n + t.elements, 0),
     bytes: tensors.reduce((n, t) => n + t.bytes, 0),
-    manifest: run ? parseObject(readBytes(join(run, 'run.json')), join(run, 'run.json')) : null,
+    manifest: run ? (json(join(run, 'run.json')) as unknown as ManifestFile) : null,
     checkpoints: run ? checkpoints(run) : [],
     metrics: run ? await metrics(join(run, 'metrics.csv')) : [],
   };
 }
+
+const json = (path: string) => parseObject(readBytes(path), path);
 
 function describeTensors(path: string): Described[] {
   using file = new SafetensorsFile(path);
@@ -148,11 +151,23 @@ function entries(value: Record<string, unknown>, above = ''): string[] {
   });
 }
 
-/** What of a run's manifest is a single value. */
-function ofManifest(manifest: Record<string, unknown> | null): [string, string][] {
-  return Object.entries(manifest ?? {}).flatMap(([key, value]) =>
-    typeof value === 'object' ? [] : [[key, String(value)] as [string, string]],
-  );
+/** What of a run's manifest a person wants to know first. */
+function ofManifest(manifest: ManifestFile | null): (readonly [string, string])[] {
+  if (!manifest) return [];
+  const last = manifest.sessions.at(-1);
+  const place = last?.place;
+  return [
+    ['name', manifest.name],
+    ...(last
+      ? [
+          [
+            'ended',
+            last.outcome ? `${last.outcome}, at step ${last.to}` : 'not yet, or it was killed',
+          ] as const,
+        ]
+      : []),
+    ...(place ? [['device', `${place.device ?? place.cpu}, route ${place.route}`] as const] : []),
+  ];
 }
 
 function curves(metrics: readonly Metrics[], bold: (text: string) => string): string[] {

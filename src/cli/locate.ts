@@ -136,7 +136,7 @@ export function locateModel(path: string, which: Which = 'best'): Place & { mode
     {
       hint:
         place.kind === 'run'
-          ? `go on with it: attn-vk train ${join(path, 'config.yaml')} --resume`
+          ? `begin it anew: attn-vk train ${join(path, 'config.yaml')} --overwrite`
           : 'a model needs its config.json',
     },
   );
