@@ -89,7 +89,8 @@ describe('a loader', () => {
       await loader.close();
       expectTyped(await failureOf(() => loader.batch('train', 0)), { code: 'ATTN_DISPOSED', op: 'batch' });
     }
-    expectTyped(await failureOf(() => openLoader(config, { seed: 1, ahead: -1 })), { code: 'ATTN_ARGUMENT' });
+    for (const options of [{ seed: 1, ahead: -1 }, { seed: -1 }, { seed: 0.5 }, { seed: Number.NaN }])
+      expectTyped(await failureOf(() => openLoader(config, options)), { code: 'ATTN_ARGUMENT' });
   });
 });
 
