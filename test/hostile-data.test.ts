@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openLoader } from '../src/data/loader.js';
@@ -34,6 +35,24 @@ describe('files', () => {
     const path = join(folderOf({ 'a.parquet': new Uint8Array(buffer) }), 'a.parquet');
     expect(Buffer.from(await readColumn(path, 'text')).equals(Buffer.from(`${data.join('\n')}\n`))).toBe(
       true,
+    );
+  });
+
+  it('of Parquet that are damaged anywhere are refused by name, or read', async () => {
+    const data = Array.from({ length: 60 }, (_, i) => `line ${i}`);
+    const whole = new Uint8Array(
+      parquetWriteBuffer({ columnData: [{ name: 'text', data }], rowGroupSize: 20 }),
+    );
+    const path = join(folderOf({}), 'a.parquet');
+    const place = fc.tuple(fc.nat({ max: whole.length - 1 }), fc.nat({ max: 255 }));
+    await fc.assert(
+      fc.asyncProperty(fc.array(place, { minLength: 1, maxLength: 4 }), async (places) => {
+        const bytes = whole.slice();
+        for (const [at, byte] of places) bytes[whole.length - 1 - at] = byte;
+        writeFileSync(path, bytes);
+        await readColumn(path, 'text').catch((error) => expectTyped(error, { code: 'ATTN_DATA' }));
+      }),
+      { numRuns: 200, examples: [[[[259, 19]]]] },
     );
   });
 
