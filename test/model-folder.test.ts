@@ -267,6 +267,33 @@ describe('saved and loaded', () => {
     again.model.dispose();
   });
 
+  it('takes no memory for a model that is larger than its weights', async () => {
+    const model = new GPT({ ...small, block: 'parallel' });
+    await saveModel(folder, model);
+    model.dispose();
+    const path = join(folder, 'config.json');
+    const told = JSON.parse(readFileSync(path, 'utf8'));
+    const { config } = told.attn_vk;
+    const absurd = 2 ** 45; // values: nobody has room for them
+    for (const change of [
+      { length: absurd },
+      { hidden: absurd },
+      { layers: absurd },
+      { attention: { kind: 'flash', headDim: absurd } },
+      { mlp: 'swiglu' },
+      { dim: 32 },
+    ]) {
+      writeFileSync(
+        path,
+        JSON.stringify({ ...told, attn_vk: { version: 1, config: { ...config, ...change } } }),
+      );
+      expect(await failureOf(() => loadModel(folder))).toMatchObject({
+        code: 'ATTN_CHECKPOINT',
+        message: expect.stringContaining('belong together'),
+      });
+    }
+  });
+
   it('refuses a layout that cannot express the model, and writes nothing', async () => {
     const model = new GPT(gpt2);
     const refused = async (layout: string, says: RegExp) => {
