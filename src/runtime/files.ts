@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { AttnError, StorageError } from '../runtime/errors.js';
+import { AttnError, StorageError } from './errors.js';
 
 /** A file that has its name once it is whole. Whoever opens one ends it: `commit()`, or `abandon()`. */
 export class PartialFile {
