@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readCsv, writeCsv } from '../src/io/csv.js';
-import { PartialFile } from '../src/io/files.js';
 import { parseObject } from '../src/io/json.js';
+import { PartialFile } from '../src/runtime/files.js';
 import { expectTyped, failureOf } from './support/errors.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'attn-vk-'));

@@ -1,7 +1,7 @@
 /** Rows of objects to a CSV file: the columns are the keys, in the order in which the rows first show them. */
 import { parseString, writeToString } from 'fast-csv';
 import { FormatError } from '../runtime/errors.js';
-import { readBytes, writeAtomic } from './files.js';
+import { readBytes, writeAtomic } from '../runtime/files.js';
 
 export type Cell = string | number | boolean | null | undefined;
 

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { AttnError, StorageError } from '../runtime/errors.js';
+import { AttnError, StorageError } from './errors.js';
 
 /** Names under which this process is writing: two writers of one file do not write into each other. */
 const writing = new Set<string>();
