@@ -352,6 +352,19 @@ describe('extends', () => {
     expect(config.data).toMatchObject({ name: 'copy', length: 64 });
   });
 
+  it('replaces a group that a kind told below brings with it', () => {
+    const text =
+      'data: { name: text, path: a.txt, length: 8, batch: 2, tokenizer: { kind: bpe, vocab: 300 } }\n' +
+      'model: { layers: 1, dim: 8, heads: 2 }\ntrain: { steps: 1 }\n';
+    const byte = 'extends: base.yaml\ndata: { tokenizer: { kind: byte } }\n';
+    expect(loading({ 'x.yaml': byte, 'base.yaml': text }).data).toMatchObject({
+      tokenizer: { kind: 'byte' },
+    });
+    const more = 'extends: base.yaml\ndata: { tokenizer: { vocab: 400 } }\n';
+    const { tokenizer } = loading({ 'x.yaml': more, 'base.yaml': text }).data as never;
+    expect(tokenizer).toMatchObject({ kind: 'bpe', vocab: 400 });
+  });
+
   it('says in which file something is wrong', () => {
     const error = failure(() =>
       loading({ 'x.yaml': 'extends: base.yaml\nseed: 1\n', 'base.yaml': valid.replace('rank', 'rnak') }),
