@@ -4,13 +4,12 @@ import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { setLogger } from '../src/index.js';
-import { AttnError } from '../src/runtime/errors.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import type { RunConfig } from '../src/train/config.js';
 import { Trainer, type TrainerOptions } from '../src/train/index.js';
 import { checkPlace, placeOf } from '../src/train/place.js';
 import { entryUrl } from './support/child.js';
-import { failureOf } from './support/errors.js';
+import { refused } from './support/errors.js';
 import {
   checkpointsOf,
   inThread,
@@ -49,15 +48,6 @@ async function train(config: RunConfig, options: TrainerOptions, at?: number) {
   } finally {
     await trainer.close();
   }
-}
-
-async function refused(fn: () => unknown, code: string, says: RegExp): Promise<AttnError> {
-  const error = await failureOf(fn);
-  if (!(error instanceof AttnError)) throw error;
-  expect(error.code, error.message).toBe(code);
-  expect(error.message).toMatch(says);
-  expect(error.hint).toBeTruthy();
-  return error;
 }
 
 /** Everything that two equal runs leave alike. */

@@ -1,12 +1,11 @@
 /** The training loop: what it computes, what it writes, when it ends, and what it refuses before it begins. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { IGNORED } from '../src/data/data.js';
 import { mul, noGrad, scope, setLogger, tensor } from '../src/index.js';
 import { loadModel } from '../src/io/model-folder.js';
-import { AttnError } from '../src/runtime/errors.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { generator } from '../src/tensor/generator.js';
 import type { RunConfig } from '../src/train/config.js';
@@ -15,7 +14,7 @@ import { evaluate, Trainer, type TrainerOptions } from '../src/train/index.js';
 import { loadRunConfig } from '../src/train/run-config.js';
 import { checkRoom } from '../src/train/storage.js';
 import { entryUrl } from './support/child.js';
-import { failureOf } from './support/errors.js';
+import { failureOf, refused } from './support/errors.js';
 import {
   checkpointsOf,
   inThread,
@@ -57,16 +56,6 @@ async function train(config: RunConfig, options: TrainerOptions, before?: (train
   } finally {
     await trainer.close();
   }
-}
-
-/** The error's class, hint and message are all there. */
-async function refused(fn: () => unknown, code: string, says: RegExp): Promise<AttnError> {
-  const error = await failureOf(fn);
-  if (!(error instanceof AttnError)) throw error;
-  expect(error.code, error.message).toBe(code);
-  expect(error.message).toMatch(says);
-  expect(error.hint).toBeTruthy();
-  return error;
 }
 
 const closeTo = (a: Float32Array[], b: Float32Array[]): number =>
@@ -260,6 +249,41 @@ describe('evaluation', () => {
   });
 });
 
+describe('an interruption', () => {
+  const config = (home: string, train: object = {}) =>
+    runConfig(textFile(home), { train: { eval: { every: 2, test: true }, ...train } } as never);
+
+  it('before the first step computes nothing, and can be resumed', async () => {
+    const home = temporary();
+    const folder = join(home, 'run');
+    const first = await train(config(home), { folder }, (trainer) => trainer.stop('test'));
+    expect(first.outcome).toMatchObject({ reason: 'interrupted', step: 0, val: null });
+    expect(rowsOf(folder)).toEqual([]);
+    const { outcome } = await train(config(home), { folder, resume: true });
+    expect(outcome).toMatchObject({ reason: 'steps', step: 12 });
+    const { sessions } = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8'));
+    expect(sessions).toMatchObject([{ from: 0, to: 0 }, { from: 0, to: 12 }]);
+  });
+
+  it('while the evaluation runs after which training ends anyway leaves the test split evaluated', async () => {
+    const home = temporary();
+    const folder = join(home, 'run');
+    const early = config(home, { earlyStop: { patience: 1, delta: 100 } });
+    const trainer = await Trainer.open(early, {
+      folder,
+      loader: await inThread(early),
+      hooks: [{ logged: ({ step, split }) => void (step === 4 && split === 'val' && trainer.stop('test')) }],
+    });
+    expect(await trainer.run()).toMatchObject({ reason: 'interrupted', step: 4 });
+    await trainer.close();
+    expect((await train(early, { folder, resume: true })).outcome).toMatchObject({
+      reason: 'early stop',
+      step: 4,
+    });
+    expect(rowsOf(folder).filter(({ split }) => split === 'test')).toHaveLength(1);
+  });
+});
+
 describe('what is not finite', () => {
   /** The loss of one step is NaN, and so are its gradients. */
   const poison = (at: number) => (trainer: Trainer) => {
@@ -332,6 +356,28 @@ describe('hooks', () => {
     );
     expect(error).toBeInstanceOf(RangeError);
     expect(ended).toEqual(['failed']);
+  });
+
+  it('all hear of the end, and the first failure is the one that is told', async () => {
+    const home = temporary();
+    const folder = join(home, 'run');
+    const ended: string[] = [];
+    const failing: Hook = {
+      step() {
+        // The manifest cannot be written any more.
+        rmSync(join(folder, 'run.json'));
+        mkdirSync(join(folder, 'run.json/full'), { recursive: true });
+        throw new RangeError('mine');
+      },
+      end() {
+        throw new Error('mine as well');
+      },
+    };
+    const last: Hook = { end: ({ reason }) => void ended.push(reason) };
+    const error = await failureOf(() => train(runConfig(textFile(home)), { folder, hooks: [failing, last] }));
+    expect(error).toBeInstanceOf(RangeError);
+    expect(ended).toEqual(['failed']);
+    expect(said.join()).toMatch(/at the end of the run: .*cannot write .*run\.json.*mine as well/s);
   });
 
   it('the entropy log tells what each layer tells of itself', async () => {
