@@ -1,6 +1,6 @@
 /** Runs that were interrupted and resumed take the steps of those that were not, bit for bit. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { setLogger } from '../src/index.js';
@@ -132,22 +132,27 @@ describe('a run that is interrupted', () => {
 });
 
 describe('a process that is killed', () => {
-  /** Trains in a process of its own, which says each step. */
-  function start(config: RunConfig, folder: string, resume: boolean): ChildProcess {
+  /** Trains in a process of its own that says so when it has come to step `at`, and waits there for a signal. */
+  function start(config: RunConfig, folder: string, at: number): ChildProcess {
     const script = `
       import { onSignals, Trainer } from ${JSON.stringify(entryUrl)};
+      let go;
+      const signalled = new Promise((resolve) => { go = resolve; });
+      const alive = setInterval(() => {}, 1000);
       const trainer = await Trainer.open(${JSON.stringify(config)}, {
-        folder: ${JSON.stringify(folder)}, resume: ${resume},
-        hooks: [{ async step({ step }) {
-          process.stdout.write('step ' + step + '\\n');
-          await new Promise((resolve) => setTimeout(resolve, 20));
+        folder: ${JSON.stringify(folder)}, resume: ${existsSync(folder)},
+        hooks: [{ step({ step }) {
+          if (step !== ${at}) return;
+          process.stdout.write('there\\n');
+          return signalled;
         } }],
       });
-      const signals = onSignals((signal) => trainer.stop(signal));
-      const { reason } = await trainer.run();
+      const signals = onSignals((signal) => { trainer.stop(signal); go(); });
+      const { reason, step } = await trainer.run();
       await trainer.close();
       signals.end();
-      process.stdout.write(reason + '\\n');
+      clearInterval(alive);
+      process.stdout.write(reason + ' ' + step + '\\n');
       process.exitCode = signals.exitCode ?? 0;`;
     return spawn(process.execPath, ['--input-type=module', '-e', script], {
       env: { ...process.env, ATTN_VK_ROUTE: 'cpu', ATTN_VK_CALIBRATE: '0' },
@@ -155,18 +160,17 @@ describe('a process that is killed', () => {
     });
   }
 
-  /** Sends a signal when the child has said step `at`. */
-  async function end(child: ChildProcess, signal?: NodeJS.Signals, at = 0) {
+  /** Sends the signal once the child is where it waits. */
+  async function end(child: ChildProcess, signal: NodeJS.Signals) {
     let text = '';
-    let sent = false;
     child.stdout!.setEncoding('utf8').on('data', (more) => {
       text += more;
-      if (signal && !sent && text.includes(`step ${at}\n`)) sent = child.kill(signal);
+      if (more.includes('there')) child.kill(signal);
     });
     const [code, by] = await new Promise<[number | null, string | null]>((resolve) => {
       child.on('close', (code, by) => resolve([code, by]));
     });
-    return { code, by, last: text.trim().split('\n').at(-1) };
+    return { code, by, told: text.trim().split('\n') };
   }
 
   it('by SIGKILL at a random step, SIGINT or SIGTERM, and resumed is the same run', async () => {
@@ -174,19 +178,16 @@ describe('a process that is killed', () => {
     const config = configOf(textFile(home), 'adamw', { checkpoint: { every: 2, keep: 2 } });
     const folder = join(home, 'run');
     const at = 3 + Math.floor(Math.random() * 3);
-    expect(await end(start(config, folder, false), 'SIGKILL', at)).toMatchObject({
-      code: null,
-      by: 'SIGKILL',
-    });
-    expect(await end(start(config, folder, true), 'SIGINT', at + 1)).toMatchObject({
-      code: 130,
-      last: 'interrupted',
-    });
-    expect(await end(start(config, folder, true), 'SIGTERM', at + 3)).toMatchObject({
-      code: 143,
-      last: 'interrupted',
-    });
-    expect(await end(start(config, folder, true))).toMatchObject({ code: 0, last: 'steps' });
+    const killed = await end(start(config, folder, at), 'SIGKILL');
+    expect(killed).toEqual({ code: null, by: 'SIGKILL', told: ['there'] });
+    for (const [signal, code, step] of [
+      ['SIGINT', 130, at + 1],
+      ['SIGTERM', 143, at + 3],
+    ] as const) {
+      const ended = await end(start(config, folder, step), signal);
+      expect(ended).toEqual({ code, by: null, told: ['there', `interrupted ${step}`] });
+    }
+    await train(config, { folder, resume: true });
     const whole = join(home, 'whole');
     await train(config, { folder: whole });
     expect(leftBy(folder, LAST), `killed at step ${at}`).toEqual(leftBy(whole, LAST));
