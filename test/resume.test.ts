@@ -10,15 +10,8 @@ import { Trainer, type TrainerOptions } from '../src/train/index.js';
 import { checkPlace, placeOf } from '../src/train/place.js';
 import { entryUrl } from './support/child.js';
 import { refused } from './support/errors.js';
-import {
-  checkpointsOf,
-  inThread,
-  rowsOf,
-  runConfig,
-  temporary,
-  tensorsOf,
-  textFile,
-} from './support/runs.js';
+import { temporary } from './support/folders.js';
+import { checkpointsOf, inThread, rowsOf, runConfig, tensorsOf, textFile } from './support/runs.js';
 import { cpu } from './support/sides.js';
 
 let runtime: Runtime;

@@ -15,13 +15,13 @@ import { loadRunConfig } from '../src/train/run-config.js';
 import { checkRoom } from '../src/train/storage.js';
 import { entryUrl } from './support/child.js';
 import { failureOf, refused } from './support/errors.js';
+import { temporary } from './support/folders.js';
 import {
   checkpointsOf,
   inThread,
   memoryLoader,
   rowsOf,
   runConfig,
-  temporary,
   tensorsOf,
   textFile,
 } from './support/runs.js';
@@ -262,7 +262,10 @@ describe('an interruption', () => {
     const { outcome } = await train(config(home), { folder, resume: true });
     expect(outcome).toMatchObject({ reason: 'steps', step: 12 });
     const { sessions } = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8'));
-    expect(sessions).toMatchObject([{ from: 0, to: 0 }, { from: 0, to: 12 }]);
+    expect(sessions).toMatchObject([
+      { from: 0, to: 0 },
+      { from: 0, to: 12 },
+    ]);
   });
 
   it('while the evaluation runs after which training ends anyway leaves the test split evaluated', async () => {

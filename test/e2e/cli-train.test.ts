@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '../../src/runtime/load.js';
 import { survey } from '../../src/runtime/runtime.js';
-import { attnVk, cli, inProcess, scratch } from '../support/cli.js';
+import { attnVk, cli, inProcess } from '../support/cli.js';
+import { memory, scratch } from '../support/folders.js';
 
-const folder = scratch();
+const folder = scratch(memory);
 const env = { ATTN_VK_ROUTE: 'cpu', ATTN_VK_DATA: '' };
 const run = (...args: string[]) => inProcess(args, { cwd: folder, env });
 /** The same as a process of its own. */

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect } from 'vitest';
 import type { ConfigError } from '../../src/runtime/errors.js';
 import { loadRunConfig } from '../../src/train/run-config.js';
-import { scratch } from './cli.js';
 import { expectTyped } from './errors.js';
+import { temporary } from './folders.js';
 
 /** A run. */
 export const valid = `data:
@@ -26,7 +26,7 @@ train:
 let home: string;
 const before = process.cwd();
 beforeEach(() => {
-  home = scratch();
+  home = temporary();
   process.chdir(home);
 });
 afterEach(() => process.chdir(before));
