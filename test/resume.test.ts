@@ -1,46 +1,36 @@
 /** Runs that were interrupted and resumed take the steps of those that were not, bit for bit. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { setLogger } from '../src/index.js';
-import { Runtime, useRuntime } from '../src/runtime/runtime.js';
+import { describe, expect, it } from 'vitest';
 import type { RunConfig } from '../src/train/config.js';
+import type { Hook } from '../src/train/hook.js';
 import { Trainer, type TrainerOptions } from '../src/train/index.js';
 import { checkPlace, placeOf } from '../src/train/place.js';
 import { entryUrl } from './support/child.js';
 import { refused } from './support/errors.js';
 import { temporary } from './support/folders.js';
-import { checkpointsOf, inThread, rowsOf, runConfig, tensorsOf, textFile } from './support/runs.js';
-import { cpu } from './support/sides.js';
+import { checkpointsOf, rowsOf, runConfig, tensorsOf, textFile } from './support/runs.js';
+import { onCpu, train as trainToEnd } from './support/training.js';
 
-let runtime: Runtime;
-let said: string[] = [];
-beforeEach(() => {
-  runtime = new Runtime(cpu.options);
-  useRuntime(runtime);
-  said = [];
-  setLogger((level, message) => said.push(`${level}: ${message}`));
-});
-afterEach(() => {
-  setLogger(undefined);
-  useRuntime(undefined);
-  expect(runtime.tensors, 'tensors left').toBe(0);
-  runtime.dispose();
-});
+const now = onCpu();
 
-/** Trains in this process; interrupted after step `at`, where one is given. */
+/** The outcome of training that is interrupted after step `at`, where one is given. */
 async function train(config: RunConfig, options: TrainerOptions, at?: number) {
-  const trainer = await Trainer.open(config, {
-    ...options,
-    loader: await inThread(config),
-    hooks: [{ step: ({ step }) => void (step === at && trainer.stop('test')) }],
+  let trainer: Trainer;
+  const stop: Hook = { step: ({ step }) => void (step === at && trainer.stop('test')) };
+  const { outcome } = await trainToEnd(config, { ...options, hooks: [stop] }, (opened) => {
+    trainer = opened;
   });
-  try {
-    return await trainer.run();
-  } finally {
-    await trainer.close();
-  }
+  return outcome;
 }
 
 /** Everything that two equal runs leave alike. */
@@ -217,14 +207,14 @@ describe('a checkpoint', () => {
       const copy = `${file(4, name)}.copy`;
       copyFileSync(file(4, name), copy);
       damage(file(4, name));
-      said = [];
+      now.said = [];
       const trainer = await Trainer.open(config, { folder, resume: true });
       expect(trainer.step).toBe(2);
       await trainer.close();
-      expect(said.join(), name).toMatch(
+      expect(now.said.join(), name).toMatch(
         /warn: going on from .*step-00000002, for later checkpoints are damaged/,
       );
-      expect(said.join()).toMatch(says);
+      expect(now.said.join()).toMatch(says);
       await refused(() => Trainer.open(config, { folder, resume: 'step-00000004' }), 'ATTN_CHECKPOINT', says);
       copyFileSync(copy, file(4, name));
       rmSync(copy);
@@ -238,6 +228,17 @@ describe('a checkpoint', () => {
       'ATTN_CHECKPOINT',
       /no checkpoint .* is whole/,
     );
+  });
+
+  it('that a killed process had begun to write is taken away', async () => {
+    const { folder, config } = await trained();
+    const before = checkpointsOf(folder);
+    for (const name of ['.step-00000004.77.tmp', '.step-00000004.77.old']) {
+      mkdirSync(join(folder, 'checkpoints', name));
+      writeFileSync(join(folder, 'checkpoints', name, 'model.safetensors'), 'begun');
+    }
+    await train(config, { folder, resume: true });
+    expect(checkpointsOf(folder)).toEqual(before);
   });
 
   it('of another configuration is refused with what differs; more steps are no other configuration', async () => {
@@ -257,12 +258,12 @@ describe('a checkpoint', () => {
       expect(message).toContain(line);
     const longer = { ...config, train: { ...config.train, steps: 6 } };
     expect(await train(longer, { folder, resume: true })).toMatchObject({ reason: 'steps', step: 6 });
-    expect(said.join()).toContain('train.steps: 4 then, 6 now');
+    expect(now.said.join()).toContain('train.steps: 4 then, 6 now');
   });
 
   it('of a device that is not there is refused, unless the configuration names another', async () => {
     const { config } = await trained();
-    const here = placeOf(runtime);
+    const here = placeOf(now.runtime);
     const there = { ...here, route: 'gpu' as const, device: 'Radeon RX 7900', driver: 'radv' };
     const { message } = await refused(
       async () => checkPlace(here, there, config, config),
@@ -271,13 +272,13 @@ describe('a checkpoint', () => {
     );
     expect(message).toContain('--set route=cpu');
     checkPlace(here, there, { ...config, route: 'cpu' }, config);
-    expect(said.join()).toMatch(/bits may differ: device Radeon RX 7900 → /);
-    said = [];
+    expect(now.said.join()).toMatch(/bits may differ: device Radeon RX 7900 → /);
+    now.said = [];
     checkPlace(here, { ...here, threads: here.threads + 1 }, config, config);
-    expect(said.join()).toMatch(/bits may differ: threads/);
-    said = [];
+    expect(now.said.join()).toMatch(/bits may differ: threads/);
+    now.said = [];
     checkPlace(here, here, config, config);
-    expect(said).toEqual([]);
+    expect(now.said).toEqual([]);
   });
 
   it('that asks for a device that is gone names both', async () => {
