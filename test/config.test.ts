@@ -155,6 +155,15 @@ describe('--set', () => {
     expect(set('name=a=b'.replace('=b', '-b')).name).toBe('a-b');
   });
 
+  it('is what an option is missing for, where it names another kind', () => {
+    const text = valid.replace('name: copy', 'name: text\n  path: a.txt');
+    const error = failure(() => loading({ 'x.yaml': text }, 'data.name=copy'));
+    expect(error.message).toMatch(/^--set data\.name=copy: data\.length is missing/);
+    expect(error.line).toBeUndefined();
+    const same = failure(() => loading({ 'x.yaml': valid.replace('  length: 64\n', '') }, 'data.name=copy'));
+    expect(same).toMatchObject({ file: 'x.yaml', line: 1, path: 'data.length' });
+  });
+
   it('names another kind, and what it takes, in either order', () => {
     const rank = ['model.attention.kind=tpa', 'model.attention.kvOnly=true'];
     for (const sets of [rank, [...rank].reverse()])
