@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { loadModel, saveModel } from '../io/model-folder.js';
+import { loadWeights, saveModel } from '../io/model-folder.js';
 import { fromHost, readSafetensors, streamSafetensors } from '../io/safetensors.js';
 import type { GPT } from '../model/gpt.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -188,7 +188,7 @@ export async function restore(
   model: GPT,
   optimizer: Optimizer,
 ): Promise<void> {
-  await fitting(folder, () => copyWeights(folder, model));
+  await initialise(folder, model);
   [...model.modules()].forEach((m, i) => {
     if (i in state.modules) m.carry(state.modules[i]);
   });
@@ -201,20 +201,10 @@ export async function restore(
 }
 
 /** Weights of a model folder into a model alike. @throws CheckpointError */
-export async function initialise(folder: string, model: GPT): Promise<void> {
-  await fitting(folder, () => copyWeights(folder, model));
-}
+export const initialise = (folder: string, model: GPT): Promise<void> =>
+  fitting(folder, () => loadWeights(folder, model));
 
-async function copyWeights(folder: string, model: GPT): Promise<void> {
-  const { model: saved } = await loadModel(folder);
-  try {
-    scope(() => model.loadStateDict(saved.stateDict()));
-  } finally {
-    saved.dispose();
-  }
-}
-
-async function fitting(folder: string, fn: () => Promise<void>): Promise<void> {
+async function fitting(folder: string, fn: () => void | Promise<void>): Promise<void> {
   try {
     await fn();
   } catch (error) {
