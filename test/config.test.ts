@@ -108,6 +108,8 @@ describe('YAML', () => {
       /configs\/copi\.yaml: there is no such file\n {2}hint: did you mean 'configs\/copy\.yaml'\?/,
     );
     expect(failure(() => loadRunConfig('configs')).what).toMatch(/folder/);
+    mkdirSync('configs/copy.d.yaml');
+    expect(failure(() => loadRunConfig('configs/copy.d.yaml')).hint).toContain("'configs/copy.yaml'");
     expect(failure(() => loadRunConfig('nowhere/x.yaml')).what).toMatch(/no such file/);
   });
 });
