@@ -263,8 +263,12 @@ describe('saved and loaded', () => {
     const again = await loadModel(folder);
     expect(again.tokenizer!.vocab).toBe(256);
     expect([...again.tokenizer!.encode('häh')]).toEqual([...tokenizer.encode('häh')]);
-    model.dispose();
     again.model.dispose();
+    await saveModel(folder, model); // one that has none does not inherit it
+    const bare = await loadModel(folder);
+    expect(bare.tokenizer).toBeNull();
+    model.dispose();
+    bare.model.dispose();
   });
 
   it('takes no memory for a model that is larger than its weights', async () => {

@@ -2,7 +2,7 @@
  * A model as a folder: config.json, model.safetensors, tokenizer.json. Where one of Hugging Face's classes expresses the
  * model exactly, the folder is in its layout and opens there; config.json holds ours, under `attn_vk`, in any case.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { attentionKind } from '../attention/registry.js';
@@ -60,7 +60,9 @@ export async function saveModel(
     writeTokenizer(join(folder, 'tokenizer.json'), tokenizer);
     const classes = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
     writeAtomic(join(folder, 'tokenizer_config.json'), json(classes));
-  }
+  } else
+    for (const stale of ['tokenizer.json', 'tokenizer_config.json'])
+      rmSync(join(folder, stale), { force: true });
   const own: Own = { version: 1, config: model.config, rope: turned(model) };
   const theirs = layout ? { ...layout.toConfig(model.config), ...untold } : { model_type: OWN };
   writeAtomic(join(folder, 'config.json'), json({ ...theirs, attn_vk: own }));
