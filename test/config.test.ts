@@ -1,5 +1,5 @@
 /** Configurations: YAML that knows its lines, `extends` and `--set`. */
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { load } from '../src/config/load.js';
@@ -53,6 +53,8 @@ describe('YAML', () => {
       /configs\/copi\.yaml: there is no such file\n {2}hint: did you mean 'configs\/copy\.yaml'\?/,
     );
     expect(failure(() => loadRunConfig('configs')).what).toMatch(/folder/);
+    mkdirSync('configs/copy.d.yaml');
+    expect(failure(() => loadRunConfig('configs/copy.d.yaml')).hint).toContain("'configs/copy.yaml'");
     expect(failure(() => loadRunConfig('nowhere/x.yaml')).what).toMatch(/no such file/);
   });
 });

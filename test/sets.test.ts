@@ -64,7 +64,9 @@ describe('text', () => {
     const at = (name: string) => join(folder, name);
     const plain = await opened({ name: 'text', path: at('a.txt') });
     process.env.ATTN_VK_DATA = folder;
-    for (const path of [at('a.gz'), [at('1.txt'), at('2.gz')], 'a.txt', ['1.txt', '2.gz']])
+    // A file that is there in the other form alone is meant as well.
+    const other = [at('1.txt.gz'), at('2')];
+    for (const path of [at('a.gz'), [at('1.txt'), at('2.gz')], 'a.txt', ['1.txt', '2.gz'], other])
       expect(textOf(await opened({ name: 'text', path }), 'train')).toBe(textOf(plain, 'train'));
     for (const path of ['a.txt', 'a.gz']) {
       const part = await opened({ name: 'text', path, bytes: 2000 });
@@ -146,6 +148,10 @@ describe('text', () => {
     });
     const path = (name: string) => ({ name: 'text', path: join(folder, name) });
     await refused(path('none.txt'), /none\.txt is not there/);
+    await refused(
+      { name: 'text', path: join(folder, 'tinyshakespeare.txt.gz') },
+      /is not there, nor tinyshakespeare\.txt:.*hint: get https:.* 1,115,394 bytes and the SHA-256 86c4e6aa/s,
+    );
     await refused({ name: 'text', path: 'none.txt' }, /looked for none\.txt, .*data\/none\.txt/);
     await refused({ name: 'text', path: folder }, /is a folder/);
     await refused(path('empty.txt'), /is empty/);

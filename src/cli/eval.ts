@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Split, splits } from '../data/data.js';
 import { openLoader } from '../data/loader.js';
-import { loadModel } from '../io/model-folder.js';
 import { plain } from '../report/table.js';
 import { ArgumentError, CheckpointError } from '../runtime/errors.js';
 import { accuracy } from '../train/accuracy.js';
+import { openModel } from '../train/checkpoint.js';
 import { evaluate } from '../train/evaluate.js';
 import { openPlace } from '../train/place.js';
 import { loadRunConfig } from '../train/run-config.js';
@@ -48,7 +48,7 @@ async function evaluateCommand(path: string, options: Options): Promise<void> {
   const config = loadRunConfig(file, { sets: options.set });
   const opened = openPlace(config);
   try {
-    using model = (await loadModel(place.model)).model;
+    using model = (await openModel(place.model)).model;
     const loader = await openLoader(config.data, { seed: config.seed });
     try {
       if (loader.info.vocab > model.config.vocab || config.data.length > model.config.length)

@@ -46,7 +46,7 @@ export function findConfig(path: string): string {
   const error = new ConfigError(`${path} is not there`, {
     hint: close
       ? `did you mean 'configs/${near}', which the package brings?`
-      : 'give the path of a YAML file; attn-vk config lists those that the package brings',
+      : 'give the path of a YAML file; attn-vk config list names those that the package brings',
   });
   error.file = path;
   throw error;

@@ -1,10 +1,10 @@
 /** `attn-vk sample`: what a model goes on with after a text, shown as it comes. */
 import type { Command } from 'commander';
-import { loadModel } from '../io/model-folder.js';
 import type { GPT } from '../model/gpt.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { type Tensor, tensor } from '../tensor/tensor.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { openModel } from '../train/checkpoint.js';
 import { locateModel } from './locate.js';
 import { latestOption, positive, real, share, whole } from './options.js';
 import { printJson, say } from './output.js';
@@ -38,7 +38,7 @@ export function sampleCommand(program: Command): void {
 
 async function sample(path: string, { prompt, latest, json, ...options }: Options): Promise<void> {
   const place = locateModel(path, latest ? 'latest' : 'best');
-  const loaded = await loadModel(place.model);
+  const loaded = await openModel(place.model);
   using model = loaded.model;
   const { tokenizer } = loaded;
   using ids = encode(prompt, model, tokenizer);

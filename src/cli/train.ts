@@ -37,8 +37,14 @@ export function trainCommand(program: Command): void {
 async function train(named: string | undefined, options: Options): Promise<void> {
   const { config: file, resume, folder: home } = resolve(named, options);
   const config = loadRunConfig(file, { sets: options.set });
+  if (options.out === '')
+    throw new ArgumentError('--out names no folder', { hint: 'such as --out runs/first' });
   const folder = options.out ?? home ?? join('runs', config.name);
   const { overwrite, json } = options;
+  if (resume && overwrite)
+    throw new ArgumentError('--resume and --overwrite are given, and one ends what the other needs', {
+      hint: 'leave one of them out',
+    });
   if (isRun(folder) && !resume && !overwrite)
     throw new ArgumentError(`${folder} has a run already`, {
       hint: '--resume goes on with it, --overwrite begins anew, --out names another folder',

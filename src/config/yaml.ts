@@ -83,7 +83,9 @@ function readText(file: string): string {
 
 function nearestFile(file: string): string | undefined {
   try {
-    const names = readdirSync(dirname(file)).filter((name) => /\.ya?ml$/.test(name));
+    const names = readdirSync(dirname(file), { withFileTypes: true })
+      .filter((entry) => !entry.isDirectory() && /\.ya?ml$/.test(entry.name))
+      .map(({ name }) => name);
     return names.length > 0
       ? `did you mean '${join(dirname(file), closest(basename(file), names))}'?`
       : undefined;

@@ -74,15 +74,17 @@ function search({ path, names, folders: within = [] }: Wanted): { files: string[
 }
 
 /**
- * The file that a path names, as it stands or within a data folder.
+ * The file that a path names, as it stands or within a data folder; where it is not there, the same plain or as .gz.
+ * @param get where to get it, with its bytes and SHA-256, where that is known
  * @throws DataError where it is none
  */
-export function fileAt(path: string): string {
-  const file = locate(path);
+export function fileAt(path: string, get?: string): string {
+  const packed = path.endsWith('.gz') ? path.slice(0, -'.gz'.length) : `${path}.gz`;
+  const file = locate(path) ?? locate(packed);
   if (file === undefined) {
     const places = isAbsolute(path) ? [path] : [path, ...dataFolders().map((folder) => join(folder, path))];
-    throw new DataError(`${path} is not there: looked for ${places.join(', ')}`, {
-      hint: 'correct the path, or put the folder that has it in ATTN_VK_DATA',
+    throw new DataError(`${path} is not there, nor ${basename(packed)}: looked for ${places.join(', ')}`, {
+      hint: `${get ? `${get}; or ` : ''}correct the path, or put the folder that has it in ATTN_VK_DATA`,
     });
   }
   checkFile(file);

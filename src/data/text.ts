@@ -1,9 +1,20 @@
 /** Any text: files, plain or gzip, or a column of Parquet files. */
+import { basename } from 'node:path';
 import { z } from 'zod';
 import { contiguous, corpus, sha256, textOptions, wholeCharacters } from './corpus.js';
 import { defineData } from './data.js';
 import { fileAt } from './files.js';
 import { readTexts } from './texts.js';
+
+/** Where to get texts that configurations name. */
+const sources: Record<string, string> = {
+  'tinyshakespeare.txt':
+    'get https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt and name it ' +
+    'tinyshakespeare.txt: it has 1,115,394 bytes and the SHA-256 ' +
+    '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed',
+};
+
+const textAt = (path: string): string => fileAt(path, sources[basename(path).replace(/\.gz$/, '')]);
 
 export const textData = defineData({
   name: 'text',
@@ -27,7 +38,7 @@ export const textData = defineData({
     },
   ],
   async open({ path, column, bytes, length, tokenizer }, context) {
-    const files = [path].flat().map(fileAt);
+    const files = [path].flat().map(textAt);
     const joined = await readTexts(files, bytes, () => column);
     const text = tokenizer.kind === 'byte' ? joined : wholeCharacters(joined);
     const facts = { file: files.join(', '), bytes: text.length, sha256: sha256(text) };

@@ -116,6 +116,7 @@ const reasons: Record<string, [why: string, hint: string]> = {
   EPERM: ['permission denied', 'choose a place that you may use, or change its permissions'],
   EROFS: ['the file system is read-only', 'choose another place'],
   ENOSPC: ['the disk is full', 'make room, or choose another place'],
+  EFBIG: ['the file would be larger than is allowed', 'raise the limit (ulimit -f), or choose another place'],
   EDQUOT: ['the disk quota is used up', 'make room, or choose another place'],
 };
 

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { loadWeights, saveModel } from '../io/model-folder.js';
+import { loadModel, loadWeights, saveModel } from '../io/model-folder.js';
 import { fromHost, readSafetensors, streamSafetensors } from '../io/safetensors.js';
 import type { GPT } from '../model/gpt.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -144,11 +144,18 @@ function sealed(state: CheckpointState): string {
 
 /**
  * The state of a checkpoint, every file of which is as it was written.
+ * @param without files that are not read, and may be missing
  * @throws CheckpointError for what is missing, truncated or changed
  */
-export async function readCheckpoint(folder: string): Promise<CheckpointState> {
+export async function readCheckpoint(
+  folder: string,
+  {
+    without = [],
+    hint = 'resume from another checkpoint',
+  }: { without?: readonly string[]; hint?: string } = {},
+): Promise<CheckpointState> {
   const refuse = (why: string): never => {
-    throw new CheckpointError(`${folder}: ${why}`, { hint: 'resume from another checkpoint' });
+    throw new CheckpointError(`${folder}: ${why}`, { hint });
   };
   const path = join(folder, STATE);
   if (!existsSync(path)) refuse(`there is no ${STATE}`);
@@ -163,6 +170,7 @@ export async function readCheckpoint(folder: string): Promise<CheckpointState> {
   const { sha256: seal, ...state } = read;
   if (seal !== sha256(JSON.stringify(state))) refuse(`${STATE} is not what was written: its SHA-256 differs`);
   for (const [name, { bytes, sha256 }] of Object.entries(state.files)) {
+    if (without.includes(name)) continue;
     const file = join(folder, name);
     if (!existsSync(file)) refuse(`there is no ${name}`);
     const got = statSync(file).size;
@@ -188,7 +196,7 @@ export async function restore(
   model: GPT,
   optimizer: Optimizer,
 ): Promise<void> {
-  await initialise(folder, model);
+  await fitting(folder, () => loadWeights(folder, model));
   [...model.modules()].forEach((m, i) => {
     if (i in state.modules) m.carry(state.modules[i]);
   });
@@ -200,9 +208,32 @@ export async function restore(
   );
 }
 
+/**
+ * The model of a folder; that of a checkpoint once its files are known to be as they were written.
+ * @throws CheckpointError, and what `loadModel` does
+ */
+export async function openModel(folder: string): ReturnType<typeof loadModel> {
+  await checkFiles(folder);
+  return loadModel(folder);
+}
+
 /** Weights of a model folder into a model alike. @throws CheckpointError */
-export const initialise = (folder: string, model: GPT): Promise<void> =>
-  fitting(folder, () => loadWeights(folder, model));
+export async function initialise(folder: string, model: GPT): Promise<void> {
+  if (!existsSync(folder))
+    throw new CheckpointError(`train.init: there is no ${folder}`, {
+      hint: 'where it is a checkpoint of another run, train that one first; else name the folder of a model',
+    });
+  await fitting(folder, async () => {
+    await checkFiles(folder);
+    loadWeights(folder, model);
+  });
+}
+
+/** Of a checkpoint; another folder has nothing to compare with. */
+async function checkFiles(folder: string): Promise<void> {
+  const hint = `take another checkpoint; one that was changed on purpose is a model, without its ${STATE}`;
+  if (existsSync(join(folder, STATE))) await readCheckpoint(folder, { without: [OPTIMIZER], hint });
+}
 
 async function fitting(folder: string, fn: () => void | Promise<void>): Promise<void> {
   try {

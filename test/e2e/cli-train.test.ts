@@ -1,6 +1,8 @@
 /** Train, evaluate, sample, inspect, on a small text: every command in this process, and those that matter compiled too. */
-import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '../../src/runtime/load.js';
@@ -61,6 +63,10 @@ describe('a run', () => {
     const { status, stderr } = await run('train', 'tiny.yaml');
     expect(status).toBe(2);
     expect(stderr).toContain('--resume goes on with it, --overwrite begins anew, --out names another folder');
+    const both = await run('train', '--resume', 'runs/tiny', '--overwrite');
+    expect([both.status, both.stderr]).toEqual([2, expect.stringContaining('leave one of them out')]);
+    const nowhere = await run('train', 'tiny.yaml', '--out', '');
+    expect([nowhere.status, nowhere.stderr]).toEqual([2, expect.stringContaining('--out names no folder')]);
     const again = await run('train', 'tiny.yaml', '--overwrite', '--json');
     expect(again.status, again.stderr).toBe(0);
     expect(JSON.parse(again.stdout)).toMatchObject({ reason: 'steps', step: 12, run: 'runs/tiny' });
@@ -173,6 +179,43 @@ describe('a run', () => {
     expect(stdout, stderr).toMatch(/^1 2( \d+){3}\n$/);
     const { tensors } = JSON.parse((await run('inspect', llama, '--json')).stdout);
     expect(tensors.length).toBeGreaterThan(20);
+  });
+
+  test('weights that are not those that were written are not evaluated, sampled or trained from', async () => {
+    const at = join(folder, 'altered');
+    cpSync(join(folder, 'runs/tiny/checkpoints/step-00000014'), at, { recursive: true });
+    const file = join(at, 'model.safetensors');
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 6]! ^= 1;
+    writeFileSync(file, bytes);
+    for (const args of [
+      ['sample', 'altered'],
+      ['eval', 'altered', '--config', 'tiny.yaml'],
+      ['train', 'tiny.yaml', '--out', 'from-altered', '--set', 'train.init=altered'],
+    ]) {
+      const { status, stdout, stderr } = await run(...args);
+      expect([status, stdout]).toEqual([3, '']);
+      expect(stderr).toContain('altered: model.safetensors is not what was written');
+    }
+    expect(existsSync(join(folder, 'from-altered'))).toBe(false);
+    // Changed on purpose, and said so.
+    rmSync(join(at, 'state.json'));
+    expect((await run('sample', 'altered', '--tokens', '2')).status).toBe(0);
+  });
+
+  test('goes on where nobody listens any more; what cannot be printed is told', () => {
+    const sh = (line: string) =>
+      spawnSync('bash', ['-c', `set -o pipefail; ${line}`, 'sh', process.execPath, cli], {
+        cwd: folder,
+        env: { ...process.env, ...env },
+        encoding: 'utf8',
+      });
+    const deaf = sh('"$1" "$2" train copy.yaml --out unheard 2>&1 | head -n 1');
+    expect(deaf.status, deaf.stderr).toBe(0);
+    expect(readdirSync(join(folder, 'unheard/checkpoints'))).toContain('step-00000004');
+    const full = sh('"$1" "$2" config schema > /dev/full');
+    expect(full.status).toBe(3);
+    expect(full.stderr).toMatch(/^attn-vk: what is printed cannot be written: ENOSPC.*\n$/);
   });
 
   test('data without text: ids for a prompt, accuracy for an evaluation', async () => {
