@@ -3,11 +3,11 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { mul, scope, tensor } from '../src/index.js';
 import { loadModel } from '../src/io/model-folder.js';
 import type { Hook, MetricsRow } from '../src/train/hook.js';
-import { Trainer } from '../src/train/index.js';
+import { onSignals, Trainer } from '../src/train/index.js';
 import { looking } from '../src/train/looking.js';
 import { checkRoom } from '../src/train/storage.js';
 import { entryUrl } from './support/child.js';
@@ -53,6 +53,30 @@ describe('an interruption', () => {
       step: 4,
     });
     expect(rowsOf(folder).filter(({ split }) => split === 'test')).toHaveLength(1);
+  });
+});
+
+describe('signals', () => {
+  it('stop training once, and at the second time the process; then they do again what they did', () => {
+    const exit = vi.spyOn(process, 'exit').mockImplementation((status) => {
+      throw new Error(`exit ${status}`);
+    });
+    const listeners = () => process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
+    const before = listeners();
+    const stopped: string[] = [];
+    const signals = onSignals((signal) => stopped.push(signal));
+    try {
+      expect(signals).toMatchObject({ received: null, exitCode: undefined });
+      process.emit('SIGTERM', 'SIGTERM');
+      expect(exit).not.toHaveBeenCalled();
+      expect(signals).toMatchObject({ received: 'SIGTERM', exitCode: 143 });
+      expect(() => process.emit('SIGINT', 'SIGINT')).toThrow('exit 130');
+      expect(stopped).toEqual(['SIGTERM']);
+    } finally {
+      signals.end();
+      exit.mockRestore();
+    }
+    expect(listeners()).toBe(before);
   });
 });
 

@@ -74,6 +74,25 @@ describe('a run', () => {
     ]);
   });
 
+  it('tells the most bytes alive in the steps of a row: not of evaluating or saving', async () => {
+    const home = temporary();
+    const bytes: number[] = [];
+    const hook: Hook = {
+      async saving() {
+        using large = tensor(new Float32Array(5e6));
+        await large.data();
+      },
+      logged: ({ split, peakMb }) => void (split === 'train' && bytes.push(peakMb)),
+    };
+    const config = runConfig(textFile(home), {
+      train: { steps: 6, log: { every: 3 }, checkpoint: { every: 3 } },
+    });
+    await train(config, { folder: join(home, 'run'), hooks: [hook] });
+    expect(bytes).toHaveLength(2);
+    for (const mb of bytes) expect(mb).toBeGreaterThan(0.1);
+    for (const mb of bytes) expect(mb).toBeLessThan(10); // the large one has 20
+  });
+
   it('repeats bit for bit, whatever is logged', async () => {
     const home = temporary();
     const path = textFile(home);
