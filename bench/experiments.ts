@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { median } from 'simple-statistics';
 import { readCsv, writeCsv } from '../src/io/csv.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
-import { textTable } from '../src/report/table.js';
+import { markdownTable, textTable } from '../src/report/table.js';
+import { writeAtomic } from '../src/runtime/files.js';
 import { packageRoot } from '../src/runtime/load.js';
 import type { Outcome } from '../src/train/hook.js';
 import { bind, check } from './lib/bounds.js';
@@ -27,7 +28,7 @@ await run<Options>(
   command('bench:experiments', 'E1 to E9: copying, enwik8 and WikiText by several kinds of attention')
     .option('--only <list>', 'experiments by number: e1,e5', list)
     .option('--set <path=value...>', 'settings for all of them, as attn-vk train takes them', [])
-    .option('--out <folder>', 'where experiments.json and experiments.csv go; default nowhere'),
+    .option('--out <folder>', 'where experiments.json, .csv and .md go; default nowhere'),
   main,
 );
 
@@ -75,6 +76,12 @@ async function main(options: Options): Promise<number> {
     await writeCsv(
       join(options.out, 'experiments.csv'),
       rows.map((row) => ({ ...row })),
+    );
+    const where = `${about.cores} cores ${about.cpu}, on the CPU alone`;
+    const table = markdownTable(rows.map(shown));
+    writeAtomic(
+      join(options.out, 'experiments.md'),
+      `# E1 to E9\n\nWritten by \`npm run bench:experiments\`: ${where}.\n\n${table}\n`,
     );
   }
   return options.check && !good ? 1 : 0;

@@ -7,10 +7,10 @@
 import { join } from 'node:path';
 import { median } from 'simple-statistics';
 import { type Cell, writeCsv } from '../src/io/csv.js';
-import { writeAtomic } from '../src/io/files.js';
 import { writeChart } from '../src/report/chart.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { type Column, fixed, markdownTable, textTable } from '../src/report/table.js';
+import { writeAtomic } from '../src/runtime/files.js';
 import { packageRoot } from '../src/runtime/load.js';
 import type { RuntimeOptions } from '../src/runtime/runtime.js';
 import { bind, check } from './lib/bounds.js';

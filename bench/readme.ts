@@ -4,9 +4,9 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeAtomic } from '../src/io/files.js';
 import type { Report } from '../src/report/json.js';
 import { markdownTable } from '../src/report/table.js';
+import { writeAtomic } from '../src/runtime/files.js';
 import { packageRoot } from '../src/runtime/load.js';
 import { judge } from './lib/bounds.js';
 

@@ -6,7 +6,7 @@
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeAtomic } from '../src/io/files.js';
+import { writeAtomic } from '../src/runtime/files.js';
 import { packageRoot } from '../src/runtime/load.js';
 import { cut, runStep, shorten, withOutputs } from './lib/tour.js';
 

@@ -126,7 +126,12 @@ describe.each(forms)('block %s', (block) => {
           );
         expect(losses[11]!).toBeLessThan(losses[0]! - 0.1);
         expect(await optimizer.skippedSteps()).toBe(0);
-        run(() => expect(model.apply(0, model.embed(ids(1, 4))).dtype).toBe('float32'));
+        run(() => {
+          // Of these two, y is what branches give; of the others it is the stream, or grows as large.
+          const narrow = half && (block === 'axm' || block === 'bare');
+          const watch = (y: Tensor) => expect(y.dtype).toBe(narrow ? 'bfloat16' : 'float32');
+          expect(model.apply(0, model.embed(ids(1, 4)), { watch }).dtype).toBe('float32');
+        });
         optimizer.dispose();
         model.dispose();
       }

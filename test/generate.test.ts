@@ -67,6 +67,10 @@ describe('a text', () => {
       expect(model.training).toBe(true); // between tokens it is as it was
     }
     expect(read).toEqual(whole);
+    // What a cache remembers is given back once the window slides.
+    const held: number[] = [];
+    for await (const _ of model.stream(start, options)) held.push(runtime.tensors);
+    expect(held.at(-1)).toBeLessThan(held[0]!);
     // From the cache while it lasts, then from a window that slides: nine tokens after three, of eight that fit.
     const flat = start.reshape([3]);
     const again: number[] = [];
@@ -81,6 +85,27 @@ describe('a text', () => {
     await refuses(() => model.stream(ids(2, 3)).next(), 'ATTN_SHAPE', /\[1, length\]/);
     await refuses(() => model.stream([1] as never).next(), 'ATTN_ARGUMENT');
     await refuses(() => model.stream(start, { tokens: 1.5 }).next(), 'ATTN_ARGUMENT', /tokens is 1.5/);
+  });
+
+  it('leaves the model in its own mode while logits are waited for', async () => {
+    for (const [config, options] of [
+      [{}, {}],
+      [{ objective: 'all' }, { exit: 0.9999 }],
+    ] as const) {
+      const model = new GPT({ ...small, ...config, dropout: 0.5 });
+      const alone = await model.generate(ids(1, 3), { tokens: 6, ...options });
+      const both = [4, 6].map((tokens) => model.generate(ids(1, 3), { tokens, ...options }));
+      expect(model.training).toBe(true);
+      const looks = async () => {
+        for (let i = 0; i < 20; i++) {
+          expect(model.training).toBe(true);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      };
+      await Promise.all([looks(), ...both]);
+      expect(model.training).toBe(true);
+      expect((await both[1]!).dataSync()).toEqual(alone.dataSync());
+    }
   });
 
   it('draws by its distribution, from the nucleus and the greatest alone', async () => {

@@ -89,7 +89,8 @@ describe('a loader', () => {
       await loader.close();
       expectTyped(await failureOf(() => loader.batch('train', 0)), { code: 'ATTN_DISPOSED', op: 'batch' });
     }
-    expectTyped(await failureOf(() => openLoader(config, { seed: 1, ahead: -1 })), { code: 'ATTN_ARGUMENT' });
+    for (const options of [{ seed: 1, ahead: -1 }, { seed: -1 }, { seed: 0.5 }, { seed: Number.NaN }])
+      expectTyped(await failureOf(() => openLoader(config, options)), { code: 'ATTN_ARGUMENT' });
   });
 });
 
@@ -105,8 +106,8 @@ describe('the thread', () => {
   });
 
   it('rejects who waits when it dies, and who asks later', async () => {
-    const loader = await opened(2);
-    const waiting = [loader.batch('train', 0), loader.batch('train', 9), loader.batch('val', 1)].map((p) =>
+    const loader = await opened(2, { ...config, batch: 100_000 }); // none is made before it ends
+    const waiting = [loader.batch('train', 0), loader.batch('train', 9), loader.batch('val', 0)].map((p) =>
       failureOf(() => p),
     );
     await (loader as unknown as { worker: Worker }).worker.terminate();
@@ -115,8 +116,15 @@ describe('the thread', () => {
     expectTyped(await failureOf(() => loader.batch('train', 1)), { code: 'ATTN_INTERNAL' });
   });
 
+  it('forgets what it made ahead once that is read no more', async () => {
+    const loader = await opened(3);
+    const { slots } = loader as unknown as { slots: Record<Split, Map<number, unknown>> };
+    for (let n = 0; n < 1000; n += 50) await loader.batch('train', n);
+    expect([...slots.train.keys()]).toEqual([951, 952, 953]);
+  });
+
   it('rejects who waits when it is closed', async () => {
-    const loader = await opened(2);
+    const loader = await opened(2, { ...config, batch: 100_000 });
     const waiting = failureOf(() => loader.batch('train', 0));
     await loader.close();
     expectTyped(await waiting, { code: 'ATTN_DISPOSED' });

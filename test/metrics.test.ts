@@ -4,8 +4,10 @@ import { attentionKind, attentionKinds } from '../src/attention/registry.js';
 import {
   autocast,
   causalBaseline,
+  GPT,
   generator,
   keep,
+  layerEntropies,
   matmul,
   noGrad,
   permute,
@@ -192,6 +194,32 @@ describe('metrics', () => {
       if (layer instanceof QuantumGeometricAttention)
         // Nor was it counted: the first call is the one that measures.
         expectTyped(await failureOf(() => layer.get_metrics()), { code: 'ATTN_ARGUMENT' });
+    }
+  });
+
+  it('tells every call of every layer of a model, from one pass', async () => {
+    const small = { vocab: 11, length: T, layers: 3, dim: C, heads: 2 };
+    const ids = tensor(
+      Int32Array.from({ length: B * T }, (_, i) => (i * 7 + 1) % 11),
+      [B, T],
+    );
+    for (const shared of [false, true]) {
+      const model = new GPT({ ...small, shared, attention: { kind: 'flash', window: 4 } }).eval();
+      const { tensors } = runtime;
+      const found = await layerEntropies(model, () => model.forward(ids));
+      expect(runtime.tensors).toBe(tensors);
+      expect(found.map(({ kind }) => kind)).toEqual(['flash', 'flash', 'flash']);
+      let r = noGrad(() => model.embed(ids));
+      for (const [i, { heads, uniform }] of found.entries()) {
+        const { norm1, attention } = model.blocks[shared ? 0 : i]!;
+        const expected = await attention!.metrics(noGrad(() => norm1!.forward(r)));
+        expect(heads!.length).toBe(2);
+        heads!.forEach((h, head) => {
+          expect(h).toBeCloseTo(expected.entropy[head]!, 5);
+        });
+        expect(uniform).toBe(expected.uniform);
+        r = noGrad(() => model.apply(i, r));
+      }
     }
   });
 

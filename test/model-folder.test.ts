@@ -24,7 +24,7 @@ import {
 } from '../src/io/index.js';
 import { GPT, type GPTConfig } from '../src/model/index.js';
 import { AdamW } from '../src/optim/index.js';
-import { AttnError } from '../src/runtime/errors.js';
+import { AttnError, FormatError } from '../src/runtime/errors.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { generator, manualSeed } from '../src/tensor/generator.js';
 import { scope } from '../src/tensor/scope.js';
@@ -202,6 +202,20 @@ describe('saved and loaded', () => {
       code: 'ATTN_ARGUMENT',
       message: expect.stringContaining('the rotation was changed'),
     });
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+    for (const rope of [
+      {},
+      [],
+      5,
+      true,
+      { yarn: null },
+      { yarn: 5, temperature: null },
+      { yarn: null, temperature: '1' },
+    ]) {
+      config.attn_vk.rope = rope;
+      writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+      expect(await failureOf(() => loadModel(folder)), JSON.stringify(rope)).toBeInstanceOf(FormatError);
+    }
     model.dispose();
   });
 
@@ -249,8 +263,39 @@ describe('saved and loaded', () => {
     const again = await loadModel(folder);
     expect(again.tokenizer!.vocab).toBe(256);
     expect([...again.tokenizer!.encode('häh')]).toEqual([...tokenizer.encode('häh')]);
-    model.dispose();
     again.model.dispose();
+    await saveModel(folder, model); // one that has none does not inherit it
+    const bare = await loadModel(folder);
+    expect(bare.tokenizer).toBeNull();
+    model.dispose();
+    bare.model.dispose();
+  });
+
+  it('takes no memory for a model that is larger than its weights', async () => {
+    const model = new GPT({ ...small, block: 'parallel' });
+    await saveModel(folder, model);
+    model.dispose();
+    const path = join(folder, 'config.json');
+    const told = JSON.parse(readFileSync(path, 'utf8'));
+    const { config } = told.attn_vk;
+    const absurd = 2 ** 45; // values: nobody has room for them
+    for (const change of [
+      { length: absurd },
+      { hidden: absurd },
+      { layers: absurd },
+      { attention: { kind: 'flash', headDim: absurd } },
+      { mlp: 'swiglu' },
+      { dim: 32 },
+    ]) {
+      writeFileSync(
+        path,
+        JSON.stringify({ ...told, attn_vk: { version: 1, config: { ...config, ...change } } }),
+      );
+      expect(await failureOf(() => loadModel(folder))).toMatchObject({
+        code: 'ATTN_CHECKPOINT',
+        message: expect.stringContaining('belong together'),
+      });
+    }
   });
 
   it('refuses a layout that cannot express the model, and writes nothing', async () => {

@@ -303,7 +303,18 @@ describe('early exit', () => {
       const sureness = (layer: number) =>
         Math.min(...lastTokens.map((n) => Math.max(...softmax(z[layer - 1 + next]![n]!))));
       const seen = new Set<number>();
-      for (const confidence of [0, 0.2, 0.35, 0.5, 0.7, 0.9, 0.99, 1]) {
+      for (const confidence of [
+        0,
+        0.2,
+        0.35,
+        0.5,
+        0.7,
+        0.9,
+        0.99,
+        1,
+        sureness(1) - 1e-5,
+        sureness(1) + 1e-5,
+      ]) {
         const wanted = [1, 2, 3].find((layer) => layer === L || sureness(layer) >= confidence)!;
         const { logits, layer } = await model.exit(ids(), { confidence });
         expect(layer).toBe(wanted);

@@ -240,6 +240,15 @@ describe('wikitext', () => {
     expect(set.facts().trainBytes).toBe(Math.floor(text.length * 0.9));
   });
 
+  it('takes no split from another folder, which may have another version', async () => {
+    const { 'wiki.train.tokens': train, ...others } = files('tokens');
+    process.env.ATTN_VK_DATA = folderOf({
+      'wikitext-2/wiki.train.tokens': train!,
+      ...Object.fromEntries(Object.entries(others).map(([file, lines]) => [`wikitext-103/${file}`, lines])),
+    });
+    expect((await opened({ name })).facts().splits).toMatch(/no train file is there/);
+  });
+
   it('reads the Parquet files of the Hub', async () => {
     const of = (lines: string) =>
       new Uint8Array(

@@ -255,6 +255,15 @@ describe('byte pairs', () => {
     );
   });
 
+  it('of long words are those of their characters', () => {
+    const seen = new Set(Buffer.from('!😀 '));
+    for (const before of ['!', '!!']) {
+      const { tokens } = trainBPE(Buffer.from(`${before}${'😀'.repeat(150)} `.repeat(3)), 400);
+      expect(tokens.length).toBeGreaterThan(256);
+      for (const token of tokens.slice(256)) expect(token.every((byte) => seen.has(byte))).toBe(true);
+    }
+  });
+
   it('end where none recurs', () => {
     const tokenizer = makeTokenizer({ kind: 'bpe', vocab: 1000 }, Buffer.from('abab'));
     expect(tokenizer.vocab).toBe(257);
@@ -299,6 +308,20 @@ describe('foreign tokenizer.json', () => {
     writeFileSync(path, JSON.stringify(tokenizer));
     const one = makeTokenizer(tokenizerSchema.parse({ kind: 'file', path }), new Uint8Array());
     expect(Array.from(one.encode(texts[0]!.text))).toEqual(texts[0]!.ids);
+  });
+
+  it('with other ids than those written here is not taken for one of them', () => {
+    const characters = written(made.character);
+    const most = Math.max(...Object.values(characters.model.vocab));
+    characters.model.vocab['\u{10ffff}'] = most + 5; // ids between have no token
+    const sparse = tokenizerFrom(characters);
+    expect(sparse.vocab).toBe(most + 6);
+    expect(sparse.decode([0, most + 5])).toHaveLength(3);
+    expect(() => sparse.decode([most + 1])).toThrow(/ids of tokens/);
+    expect(JSON.stringify(sparse.toJSON())).toBe(JSON.stringify(characters));
+    const bytes = written(made.byte);
+    bytes.model.vocab.ab = 256;
+    expect(tokenizerFrom(bytes)).toMatchObject({ kind: 'file', vocab: 257 });
   });
 
   it('that the library would misread is refused', () => {

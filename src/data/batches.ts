@@ -1,5 +1,5 @@
 /** Batches of an open set: which rows make batch `number` of a split, and what they hold. */
-import { ArgumentError } from '../runtime/errors.js';
+import { ArgumentError, OutOfMemoryError } from '../runtime/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type AnyDataConfig, type DataSet, type Split, splits } from './data.js';
 import { permutation } from './order.js';
@@ -90,7 +90,7 @@ export class BatchMaker {
     const first = number * batch;
     const rows = split === 'train' ? batch : Math.min(batch, total - first);
     const n = rows * length;
-    const buffer = new ArrayBuffer((this.truth ? 9 : 8) * n);
+    const buffer = room((this.truth ? 9 : 8) * n, rows, length);
     for (let j = 0; j < rows; j++) {
       const { index, epoch } = this.place(split, total, first + j);
       this.set.read(split, index, epoch, {
@@ -109,6 +109,18 @@ export class BatchMaker {
     if (this.config.order === 'sequential') return { index, epoch };
     if (this.order?.epoch !== epoch) this.order = { epoch, at: permutation(total, this.seed, epoch) };
     return { index: this.order.at(index), epoch };
+  }
+}
+
+function room(bytes: number, rows: number, length: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (cause) {
+    throw new OutOfMemoryError(`a batch of ${rows} rows of ${length} tokens takes ${bytes} bytes`, {
+      op: 'batch',
+      hint: 'make batches or rows smaller: data.batch, data.length',
+      cause,
+    });
   }
 }
 

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { DataError } from '../runtime/errors.js';
 import { corpus, sha256, type Texts, textOptions } from './corpus.js';
 import { defineData } from './data.js';
-import { binary, locate } from './files.js';
+import { binary, locate, unreadable } from './files.js';
 
 /** Ends each file: the file separator of ASCII. */
 const SEPARATOR = Uint8Array.of(0x1c);
@@ -34,7 +34,8 @@ export const codeData = defineData({
         hint: 'name a local git checkout: nothing is cloned',
       });
     const wanted = new Set(extensions.map((e) => `.${e.replace(/^\./, '')}`));
-    const tracked = git(folder, ['ls-files', '-z']).split('\0').filter(Boolean);
+    // A file that is being merged is listed once for each side.
+    const tracked = [...new Set(git(folder, ['ls-files', '-z']).split('\0').filter(Boolean))];
     const named = tracked.filter((name) => wanted.size === 0 || wanted.has(extname(name)));
     const { files, skipped } = readAll(folder, named, largest);
     if (files.length === 0) throw nothing(folder, tracked, wanted);
@@ -67,12 +68,20 @@ function readAll(folder: string, names: readonly string[], largest: number) {
     if (!stats?.isFile() || stats.size === 0) continue;
     if (stats.size > largest) skipped.skippedLarge++;
     else {
-      const text = readFileSync(path);
+      const text = read(path);
       if (binary(text)) skipped.skippedBinary++;
       else files.push({ name, text });
     }
   }
   return { files, skipped };
+}
+
+function read(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw unreadable(path, error as NodeJS.ErrnoException);
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What was seen, said again: the least that attention has to do. */
 import { z } from 'zod';
 import { defineData, IGNORED, type Row } from './data.js';
-import { Draws, impossible } from './draws.js';
+import { Draws, impossible, MOST_IDS } from './draws.js';
 
 const COPY = 0x636f7079;
 
@@ -10,7 +10,12 @@ export const copyData = defineData({
   doc: 'random tokens and the same tokens again, which are to be predicted',
   source: 'Graves et al. 2014, "Neural Turing Machines"; half: induction, Olsson et al. 2022',
   options: {
-    vocab: z.int().min(2).default(256).describe('ids; in form random the last one is the separator'),
+    vocab: z
+      .int()
+      .min(2)
+      .max(MOST_IDS)
+      .default(256)
+      .describe('ids; in form random the last one is the separator'),
     form: z
       .enum(['random', 'half'])
       .default('random')

@@ -14,7 +14,11 @@ export const IGNORED = -100;
 
 /** What every set is configured by. */
 export const commonOptions = {
-  length: z.int().min(1).describe('tokens of a row, T'),
+  length: z
+    .int()
+    .min(1)
+    .max(2 ** 24)
+    .describe('tokens of a row, T'),
   batch: z.int().min(1).describe('rows of a batch'),
   order: z
     .enum(['shuffled', 'sequential'])

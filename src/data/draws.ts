@@ -1,7 +1,10 @@
 /** Random draws that are functions of where they are: row `index` of a split under a seed, and nothing before it. */
 import { philoxInto } from '../ops/philox.js';
-import { ConfigError } from '../runtime/errors.js';
+import { ArgumentError, ConfigError } from '../runtime/errors.js';
 import { type Split, splits } from './data.js';
+
+/** Ids of a set that draws them, at most: more than any model has a table for, and tables of them fit in memory. */
+export const MOST_IDS = 2 ** 24;
 
 const low = (x: number) => x >>> 0;
 const high = (x: number) => Math.floor(x / 2 ** 32) >>> 0;
@@ -15,7 +18,7 @@ export class Draws {
   readonly #split: number;
   readonly #key: readonly [number, number];
 
-  /** @param purpose 29 bits that tell sets with the same seed apart */
+  /** @param purpose 32 bits that tell sets with the same seed apart */
   constructor(seed: number, purpose: number, split: Split, index: number) {
     this.#row = [low(index), high(index)];
     this.#split = splits.indexOf(split);
@@ -37,8 +40,13 @@ export class Draws {
     return this.word() / 2 ** 32;
   }
 
-  /** An integer in [0, n), n ≤ 2^32, each as likely: words above the last multiple of n are drawn again. */
+  /**
+   * An integer in [0, n), each as likely: words above the last multiple of n are drawn again.
+   * @throws ArgumentError unless n is 1 to 2^32
+   */
   below(n: number): number {
+    if (!(n >= 1 && n <= 2 ** 32))
+      throw new ArgumentError(`n is ${n}`, { op: 'below', hint: 'a word has 32 bits: 1 to 2^32' });
     const end = 2 ** 32 - (2 ** 32 % n);
     for (;;) {
       const word = this.word();

@@ -1,5 +1,5 @@
 /** Files of text: where they are looked for, how they are unpacked, and what is no text. Nothing is downloaded. */
-import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, readdirSync, type Stats, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -171,9 +171,17 @@ export function binary(bytes: Uint8Array): string | undefined {
     : undefined;
 }
 
+function statsOf(path: string): Stats {
+  try {
+    return statSync(path);
+  } catch (error) {
+    throw unreadable(path, error as NodeJS.ErrnoException); // a link to nowhere
+  }
+}
+
 /** @throws DataError */
 export function checkFile(path: string): void {
-  const stats = statSync(path);
+  const stats = statsOf(path);
   if (!stats.isFile())
     throw new DataError(`${path} is ${stats.isDirectory() ? 'a folder' : 'no regular file'}`, {
       hint: 'name a file',
@@ -199,27 +207,38 @@ async function readPlain(path: string, limit: number): Promise<Uint8Array> {
 /** Raised to end a stream early. */
 class Enough extends Error {}
 
+/** What unpacks to more than this, and to so many times its size, is no text but a bomb. */
+const BOMB = { bytes: 2 ** 26, times: 500 };
+
 /** The first bytes that a gzip file unpacks to. */
 async function readGzip(path: string, limit: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let have = 0;
+  const most = Math.max(BOMB.bytes, BOMB.times * statsOf(path).size);
   const sink = new Writable({
     write(chunk: Uint8Array, _encoding, done) {
       const wanted = chunk.subarray(0, limit - have);
       chunks.push(wanted);
       have += wanted.length;
-      done(have >= limit ? new Enough() : null);
+      done(have >= limit ? new Enough() : have > most ? bomb(path) : null);
     },
   });
   try {
     await pipeline(createReadStream(path), createGunzip({ chunkSize: 1 << 20 }), sink);
   } catch (error) {
+    if (error instanceof DataError) throw error;
     if (!(error instanceof Enough)) throw unreadable(path, error as NodeJS.ErrnoException);
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
 
-function unreadable(path: string, cause: NodeJS.ErrnoException): DataError {
+const bomb = (path: string): DataError =>
+  new DataError(`${path} unpacks to more than ${BOMB.times} times its size`, {
+    hint: 'is it text? The option bytes takes only the first of it',
+  });
+
+/** What the file system or gzip refused. */
+export function unreadable(path: string, cause: NodeJS.ErrnoException): DataError {
   if (cause.code?.startsWith('Z_'))
     return new DataError(
       cause.code === 'Z_BUF_ERROR'

@@ -36,12 +36,17 @@ export interface LoaderOptions {
   ahead?: number;
 }
 
-/** @throws ConfigError, DataError: of the set that does not open */
+/** @throws ArgumentError for options that cannot be; ConfigError, DataError: of the set that does not open */
 export async function openLoader(config: AnyDataConfig, { seed, ahead = 4 }: LoaderOptions): Promise<Loader> {
   if (!Number.isInteger(ahead) || ahead < 0)
     throw new ArgumentError(`ahead is ${ahead}`, {
       op: 'openLoader',
       hint: 'give a number of batches, from 0',
+    });
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ArgumentError(`seed is ${seed}`, {
+      op: 'openLoader',
+      hint: 'it is an integer from 0 to 2^53 - 1',
     });
   const checked = parseData(config);
   if (ahead > 0) return AheadLoader.open(checked, seed, ahead);

@@ -7,17 +7,27 @@ import { MicroLanguages, SPECIALS } from './micro-languages.js';
 
 const SEQUENCE = 0x6d61726b;
 
+const count = z
+  .int()
+  .min(1)
+  .max(2 ** 24);
+
 const options = {
-  vocab: z.int().min(8).default(4096).describe('ids, three of which are special and never occur'),
+  vocab: z
+    .int()
+    .min(8)
+    .max(2 ** 20)
+    .default(4096)
+    .describe('ids, three of which are special and never occur'),
   topics: z.int().min(1).max(255).default(5).describe('languages; each favours its own range of tokens'),
   concentration: z
     .number()
-    .positive()
+    .min(1e-6)
     .max(1e6)
     .default(5)
     .describe('how much more a token of its own range counts in a language'),
   segments: z
-    .tuple([z.int().min(1), z.int().min(1)])
+    .tuple([count, count])
     .default([2, 5])
     .describe('of a sequence, each with a topic: at least and at most'),
   segment: z.int().min(1).default(64).describe('tokens of a segment, at least'),

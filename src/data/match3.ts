@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { defineData, IGNORED, type Row } from './data.js';
-import { Draws, impossible } from './draws.js';
+import { Draws, impossible, MOST_IDS } from './draws.js';
 
 const MATCH = 0x6d617463;
 /** Rows are drawn again until they have both answers. */
@@ -19,6 +19,7 @@ export const match3Data = defineData({
     modulus: z
       .int()
       .min(3)
+      .max(MOST_IDS)
       .optional()
       .describe(
         'M: tokens are 0 to M-1. Default: T² / (2 ln 2), of which half the answers are yes; causal: T²',
@@ -36,7 +37,14 @@ export const match3Data = defineData({
   check(config) {
     const { length, causal } = config;
     if (length < 3) throw impossible('length', `a triple needs 3 places, got ${length}`, 'make rows longer');
-    if (!causal) checkBothOccur(length, modulusOf(config));
+    const M = modulusOf(config);
+    if (M > MOST_IDS)
+      throw impossible(
+        'modulus',
+        `the default for ${length} tokens is M = ${M}, above ${MOST_IDS}`,
+        'give one, or make rows shorter',
+      );
+    if (!causal) checkBothOccur(length, M);
   },
 
   open({ length, modulus, causal, seed: own }, context) {

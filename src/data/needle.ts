@@ -1,7 +1,7 @@
 /** Retrieval: pairs of key and value in filler, and at the end the keys whose values are asked for. */
 import { z } from 'zod';
 import { defineData, IGNORED } from './data.js';
-import { Draws, impossible } from './draws.js';
+import { Draws, impossible, MOST_IDS } from './draws.js';
 
 const NEEDLE = 0x6e65656c;
 
@@ -12,9 +12,9 @@ export const needleData = defineData({
   options: {
     pairs: z.int().min(1).default(8).describe('of key and value in a row, no key twice'),
     queries: z.int().min(1).default(1).describe('keys asked for at the end, no key twice'),
-    keys: z.int().min(1).default(64).describe('ids that are keys'),
-    values: z.int().min(2).default(64).describe('ids that are values'),
-    filler: z.int().min(1).default(64).describe('ids that mean nothing'),
+    keys: z.int().min(1).max(MOST_IDS).default(64).describe('ids that are keys'),
+    values: z.int().min(2).max(MOST_IDS).default(64).describe('ids that are values'),
+    filler: z.int().min(1).max(MOST_IDS).default(64).describe('ids that mean nothing'),
     seed: z.int().min(0).optional().describe('of the tokens; the seed of the run where there is none'),
   },
   samples: [

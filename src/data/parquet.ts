@@ -1,7 +1,12 @@
 /** A column of text of a Parquet file. */
-
 import { closest } from 'fastest-levenshtein';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetRead, parquetSchema } from 'hyparquet';
+import {
+  type AsyncBuffer,
+  asyncBufferFromFile,
+  parquetMetadataAsync,
+  parquetRead,
+  parquetSchema,
+} from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { DataError } from '../runtime/errors.js';
 import { checkFile } from './files.js';
@@ -18,13 +23,13 @@ export async function readColumn(
 ): Promise<Uint8Array> {
   checkFile(path);
   const file = await asyncBufferFromFile(path);
-  const metadata = await parquetMetadataAsync(file).catch((cause) => {
+  const { metadata, columns } = await described(file).catch((cause) => {
     throw new DataError(`${path} is no Parquet file: ${cause.message}`, {
       hint: 'plain text is read without the option column',
       cause,
     });
   });
-  checkColumn(path, column, parquetSchema(metadata).children);
+  checkColumn(path, column, columns);
   const parts: Uint8Array[] = [];
   let have = 0;
   let rowStart = 0;
@@ -43,6 +48,11 @@ export async function readColumn(
   return Buffer.concat(parts).subarray(0, limit);
 }
 
+async function described(file: AsyncBuffer) {
+  const metadata = await parquetMetadataAsync(file);
+  return { metadata, columns: parquetSchema(metadata).children };
+}
+
 const NEWLINE = Uint8Array.of(10);
 const endsLine = (bytes: Uint8Array): boolean => bytes.at(-1) === 10;
 
@@ -52,7 +62,7 @@ type Source = Pick<Parameters<typeof parquetRead>[0], 'file' | 'metadata' | 'row
 };
 
 async function columnOf({ path, column, ...source }: Source): Promise<Uint8Array[]> {
-  const rows: unknown[][] = [];
+  let rows: unknown[][] = [];
   try {
     await parquetRead({
       ...source,
@@ -61,7 +71,9 @@ async function columnOf({ path, column, ...source }: Source): Promise<Uint8Array
       // Strings stay the bytes that the file has.
       utf8: false,
       parsers: { stringFromBytes: (bytes) => bytes },
-      onComplete: (all) => rows.push(...all),
+      onComplete: (all) => {
+        rows = all;
+      },
     });
   } catch (cause) {
     throw new DataError(`${path} is corrupted: ${(cause as Error).message}`, { hint: 'get it again', cause });

@@ -1,7 +1,7 @@
 /** Rows of objects to a CSV file: the columns are the keys, in the order in which the rows first show them. */
 import { parseString, writeToString } from 'fast-csv';
 import { FormatError } from '../runtime/errors.js';
-import { readBytes, writeAtomic } from './files.js';
+import { readBytes, writeAtomic } from '../runtime/files.js';
 
 export type Cell = string | number | boolean | null | undefined;
 
@@ -17,19 +17,27 @@ export async function writeCsv(path: string, rows: readonly Record<string, Cell>
 }
 
 /**
- * Rows of a CSV file whose first line names the columns; cells are texts.
+ * Rows of a CSV file whose first line names the columns; cells are texts. What follows the last line end is a row that
+ * was being written, and is left out.
  * @throws StorageError where it cannot be read, FormatError for a row that has not as many cells as there are columns
  */
 export async function readCsv(path: string): Promise<Record<string, string>[]> {
   const text = new TextDecoder().decode(readBytes(path));
-  const rows: Record<string, string>[] = [];
-  try {
-    for await (const row of parseString(text, { headers: true, strictColumnHandling: false })) rows.push(row);
-  } catch (error) {
-    throw new FormatError(`${path} is no table: ${(error as Error).message}`, {
+  const fail = (what: string, cause?: unknown): never => {
+    throw new FormatError(`${path} is no table: ${what}`, {
       hint: 'the file is damaged, or something else',
-      cause: error,
+      cause,
     });
+  };
+  const table: string[][] = [];
+  try {
+    for await (const row of parseString(text.slice(0, text.lastIndexOf('\n') + 1))) table.push(row);
+  } catch (error) {
+    fail((error as Error).message, error);
   }
-  return rows;
+  const [columns = [], ...rows] = table;
+  return rows.map((row, i) => {
+    if (row.length !== columns.length) fail(`row ${i + 1} has ${row.length} of ${columns.length} cells`);
+    return Object.fromEntries(columns.map((column, c) => [column, row[c]!]));
+  });
 }

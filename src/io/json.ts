@@ -8,7 +8,8 @@ export const isObject = (value: unknown): value is JsonObject =>
 
 /**
  * @param what names the text in errors: a file, or a part of one
- * @throws FormatError for bytes that are no UTF-8, no JSON or no object, and for a key that stands twice
+ * @throws FormatError for bytes that are no UTF-8, no JSON or no object, for a key that stands twice, and for nesting that
+ * whoever walks the value would not survive
  */
 export function parseObject(bytes: Uint8Array, what: string): JsonObject {
   let text: string;
@@ -24,28 +25,39 @@ export function parseObject(bytes: Uint8Array, what: string): JsonObject {
   }
   if (!isObject(value))
     throw new FormatError(`${what} is JSON, but no object`, { hint: 'it begins with { and ends with }' });
-  const twice = repeatedKey(text);
-  if (twice !== undefined)
-    throw new FormatError(`${what} has the key ${JSON.stringify(twice)} twice`, {
-      hint: 'which one holds cannot be told',
-    });
+  check(text, what);
   return value;
 }
 
-/** The first key that an object of a valid JSON text has twice. */
-function repeatedKey(text: string): string | undefined {
+/** As deep as any format here goes, and far from the end of the stack. */
+const DEEPEST = 100;
+
+/** Reads a valid JSON text again, for what its value does not show. */
+function check(text: string, what: string): void {
   const open: (Set<string> | null)[] = []; // keys so far of each object around, null for arrays
   let previous = '';
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]/g)) {
-    const keys = open.at(-1);
-    if (token[0] === '"' && keys && (previous === '{' || previous === ',')) {
-      const key = JSON.parse(token) as string;
-      if (keys.has(key)) return key;
-      keys.add(key);
+  for (let at = 0; at < text.length; at++) {
+    const token = text[at]!;
+    if (!'"{}[],:'.includes(token)) continue;
+    if (token === '"') {
+      const start = at++;
+      for (; text[at] !== '"'; at++) if (text[at] === '\\') at++;
+      const keys = open.at(-1);
+      if (keys && (previous === '{' || previous === ',')) {
+        const key = JSON.parse(text.slice(start, at + 1)) as string;
+        if (keys.has(key))
+          throw new FormatError(`${what} has the key ${JSON.stringify(key)} twice`, {
+            hint: 'which one holds cannot be told',
+          });
+        keys.add(key);
+      }
     } else if (token === '{') open.push(new Set());
     else if (token === '[') open.push(null);
     else if (token === '}' || token === ']') open.pop();
+    if (open.length > DEEPEST)
+      throw new FormatError(`${what} is nested more than ${DEEPEST} deep`, {
+        hint: 'the file is damaged, or something else',
+      });
     previous = token;
   }
-  return undefined;
 }

@@ -2,20 +2,23 @@
  * A model as a folder: config.json, model.safetensors, tokenizer.json. Where one of Hugging Face's classes expresses the
  * model exactly, the folder is in its layout and opens there; config.json holds ours, under `attn_vk`, in any case.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { attentionKind } from '../attention/registry.js';
 import type { YarnOptions } from '../attention/shared/extension.js';
 import { problemsOf } from '../config/schema.js';
 import { type GPTConfig, gptSchema } from '../model/config.js';
+import { blockForms } from '../model/forms.js';
 import { GPT } from '../model/gpt.js';
 import { ArgumentError, CheckpointError, FormatError, ShapeError } from '../runtime/errors.js';
+import { readBytes, writeAtomic } from '../runtime/files.js';
 import { generator } from '../tensor/generator.js';
+import { sizeOf } from '../tensor/shape.js';
 import { readTokenizer, type Tokenizer, writeTokenizer } from '../tokenizer/index.js';
-import { readBytes, writeAtomic } from './files.js';
 import { isObject, type JsonObject, parseObject } from './json.js';
 import { gpt2Layout } from './layouts/gpt2.js';
-import type { Layout } from './layouts/layout.js';
+import { described, type Layout } from './layouts/layout.js';
 import { llamaLayout, qwen3Layout } from './layouts/llama.js';
 import { streamSafetensors } from './safetensors.js';
 import { fill, find, ownSlots, sources } from './slots.js';
@@ -57,7 +60,9 @@ export async function saveModel(
     writeTokenizer(join(folder, 'tokenizer.json'), tokenizer);
     const classes = { tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false };
     writeAtomic(join(folder, 'tokenizer_config.json'), json(classes));
-  }
+  } else
+    for (const stale of ['tokenizer.json', 'tokenizer_config.json'])
+      rmSync(join(folder, stale), { force: true });
   const own: Own = { version: 1, config: model.config, rope: turned(model) };
   const theirs = layout ? { ...layout.toConfig(model.config), ...untold } : { model_type: OWN };
   writeAtomic(join(folder, 'config.json'), json({ ...theirs, attn_vk: own }));
@@ -115,7 +120,7 @@ export async function loadModel(
   const { path, layout, own, config } = understood(folder);
   using weights = new Weights(folder);
   const found = layout && reading(path, () => find(weights, layout.slots(config), layout.canonical));
-  if (!found) plausible(weights, config);
+  if (!found) reading(path, () => plausible(weights, config));
   const model = reading(path, () => made(config));
   try {
     fill(model, found ?? find(weights, ownSlots(model)), weights);
@@ -161,6 +166,11 @@ function understood(folder: string): {
     throw new FormatError(`${path}: attn_vk.version is ${JSON.stringify(told.version)}`, {
       hint: 'this version of attn-vk reads 1',
     });
+  const rope = told?.rope ?? null;
+  if (rope !== null && !(isObject(rope) && rope.yarn !== undefined && rope.temperature !== undefined))
+    throw new FormatError(`${path}: attn_vk.rope is ${JSON.stringify(rope)}`, {
+      hint: 'it is null, or says yarn and temperature',
+    });
   const own = told as unknown as Own | undefined;
   if (theirs.model_type === OWN && own)
     return { path, layout: undefined, own, config: valid(own.config, `${path}: attn_vk.config`) };
@@ -192,13 +202,23 @@ function agrees(layout: Layout, config: GPTConfig, theirs: JsonObject): boolean 
 }
 
 /** What can be told before memory is taken: a model in our own layout knows its parameters only once it is made. */
-function plausible(weights: Weights, { vocab, dim, layers, shared }: GPTConfig): void {
+function plausible(weights: Weights, config: GPTConfig): void {
+  const { vocab, dim, layers } = config;
   const { shape } = weights.describe('tokens.weight') ?? {};
-  if (shape?.[0] !== vocab || shape[1] !== dim || (layers > weights.names.length && !shared))
+  const values = weights.names.reduce((n, name) => n + sizeOf(weights.describe(name)!.shape), 0);
+  if (shape?.[0] !== vocab || shape[1] !== dim || leastValues(config) > values)
     throw new CheckpointError(
-      `config.json tells of ${vocab} tokens, ${dim} channels, ${layers} layers; the weights in ${weights.folder} are ${weights.names.length}, those of tokens [${shape ?? ''}]`,
+      `config.json tells of ${vocab} tokens, ${dim} channels, ${layers} layers; the weights in ${weights.folder} are ${weights.names.length} of ${values} values, those of tokens [${shape ?? ''}]`,
       { hint: 'do config.json and the weights belong together?' },
     );
+}
+
+/** Values of a model's parameters, without norms, biases of MLPs and a head of its own. */
+function leastValues(config: GPTConfig): number {
+  const { vocab, dim, length, layers, shared, block, mlp, hidden, positions, attention } = described(config);
+  const attends = blockForms[block].attends ? attentionKind(attention.kind).parameters(attention) : 0;
+  const feeds = (mlp === 'swiglu' ? 3 : 2) * hidden * dim;
+  return (vocab + (positions === 'learned' ? length : 0)) * dim + (shared ? 1 : layers) * (attends + feeds);
 }
 
 /** The model of a configuration; its values are to be read, so nothing is drawn from the generator. */

@@ -1,7 +1,7 @@
 /** Arrays of NumPy (numpy.lib.format): little endian, in C order. */
 import { DTypeError, FormatError } from '../runtime/errors.js';
+import { readBytes, writeAtomic } from '../runtime/files.js';
 import { allocateArray, type DType, dtypeBytes } from '../tensor/dtype.js';
-import { readBytes, writeAtomic } from './files.js';
 import { bytesOf, checkHost, type HostTensor, narrowed } from './host.js';
 
 const descrOf: Partial<Record<DType, string>> = {

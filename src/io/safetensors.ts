@@ -4,8 +4,8 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { FormatError } from '../runtime/errors.js';
+import { PartialFile, storageError } from '../runtime/files.js';
 import { allocateArray } from '../tensor/dtype.js';
-import { PartialFile, storageError } from './files.js';
 import { bytesOf, checkHost, type HostTensor, narrowed, type TensorSource } from './host.js';
 import { type Entry, headerLength, makeHeader, parseHeader } from './safetensors.header.js';
 

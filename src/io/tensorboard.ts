@@ -7,7 +7,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import crc32c from 'crc-32/crc32c.js';
 import { ArgumentError } from '../runtime/errors.js';
-import { storageError } from './files.js';
+import { storageError } from '../runtime/files.js';
 
 let files = 0;
 

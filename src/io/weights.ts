@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { CheckpointError, FormatError } from '../runtime/errors.js';
+import { readBytes } from '../runtime/files.js';
 import type { DType } from '../tensor/dtype.js';
-import { readBytes } from './files.js';
 import type { HostTensor } from './host.js';
 import { isObject, parseObject } from './json.js';
 import { SafetensorsFile } from './safetensors.js';

@@ -1,5 +1,6 @@
 /** Early exit: the first layer that is sure enough has the say. */
 import { noGrad } from '../autograd/modes.js';
+import { evaluating, type Module } from '../nn/module.js';
 import { max, slice } from '../ops/index.js';
 import { ArgumentError } from '../runtime/errors.js';
 import { scope } from '../tensor/scope.js';
@@ -16,12 +17,12 @@ export interface ExitOptions {
 /**
  * Runs layers until p ≥ confidence after the last token of every row, at the last layer in any case: as the objectives of
  * early exit stop, by a bound instead of a draw. In exit5 and exit6 the next layer judges: one more runs than has the say.
- * No gradient flows, no label is read.
+ * No gradient flows, no label is read, nothing is dropped out.
  * @returns logits [batch, length, vocab], and the number of the layer, from 1, that gave them
  */
 export async function exitOf(
   objective: Objective,
-  model: Layered,
+  model: Layered & Module,
   ids: Tensor,
   { confidence = 0.9, mask }: ExitOptions = {},
 ): Promise<{ logits: Tensor; layer: number }> {
@@ -36,10 +37,11 @@ export async function exitOf(
   const L = model.applications;
   return noGrad(() =>
     scope(async () => {
-      let r = model.embed(ids);
+      let r = evaluating(model, () => model.embed(ids));
       let before: Tensor | undefined;
       for (let layer = 1; ; layer++) {
-        r = model.apply(layer - 1, r, { mask });
+        const of = r;
+        r = evaluating(model, () => model.apply(layer - 1, of, { mask }));
         const logits = model.unembed(r);
         if (judged(objective)) {
           if (before && (await sure(logits, confidence))) return { logits: before, layer: layer - 1 };

@@ -1,7 +1,7 @@
 /** Sampling from a model's logits, token by token. */
 import { noGrad } from '../autograd/modes.js';
 import { checkTensor } from '../nn/check.js';
-import type { Module } from '../nn/module.js';
+import { evaluating, type Module } from '../nn/module.js';
 import { slice } from '../ops/index.js';
 import { philox } from '../ops/philox.js';
 import { ArgumentError, ShapeError } from '../runtime/errors.js';
@@ -136,9 +136,13 @@ async function* drawn(
   try {
     if (model.decodes && batch > 0 && tokens > 1 && exit === undefined) cache = model.newCache?.(batch);
     for (let step = 0; step < tokens; step++) {
-      const decoding = cache && rows[0]!.length <= length ? cache : undefined;
-      const fresh = rows.map((row) => row.slice(decoding ? decoding.length : -length));
-      const logits = await lastLogits(model, fresh, runtime, decoding, exit);
+      if (rows[0] && rows[0].length > length) {
+        cache?.dispose(); // a window that slides remembers nothing
+        cache = undefined;
+      }
+      const from = cache?.length ?? -length;
+      const fresh = rows.map((row) => row.slice(from));
+      const logits = await lastLogits(model, fresh, runtime, cache, exit);
       const vocab = logits.length / Math.max(1, batch);
       const fallen = rows.map((row, b) => {
         const words = philox([step, b, 0, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
@@ -154,32 +158,26 @@ async function* drawn(
   }
 }
 
-/** Logits after the last of the tokens, [batch, vocab]; the model is as it was between two steps. */
-async function lastLogits(
+/** Logits after the last of the tokens, [batch, vocab]. The model is in its own mode while they are waited for. */
+function lastLogits(
   model: Model,
   rows: readonly number[][],
   runtime: Runtime,
   cache: ModelCache | undefined,
   exit: number | undefined,
 ): Promise<Float64Array> {
-  const modes = [...model.modules()].map((m) => [m, m.training] as const);
-  model.eval();
-  try {
-    return await noGrad(() =>
-      scope(async () => {
-        const length = rows[0]?.length ?? 0;
-        const ids = tensor(Int32Array.from(rows.flat()), [rows.length, length], { runtime });
-        const out =
-          exit !== undefined && model.exit
-            ? (await model.exit(ids, { confidence: exit })).logits
-            : model.forward(ids, { cache });
-        const end = slice(out, { starts: [0, length - 1], ends: [rows.length, length] });
-        return decode(end.dtype, await end.data());
-      }),
-    );
-  } finally {
-    for (const [m, training] of modes) m.training = training;
-  }
+  return noGrad(() =>
+    scope(async () => {
+      const length = rows[0]?.length ?? 0;
+      const ids = tensor(Int32Array.from(rows.flat()), [rows.length, length], { runtime });
+      const out =
+        exit !== undefined && model.exit
+          ? (await model.exit(ids, { confidence: exit })).logits
+          : evaluating(model, () => model.forward(ids, { cache }));
+      const end = slice(out, { starts: [0, length - 1], ends: [rows.length, length] });
+      return decode(end.dtype, await end.data());
+    }),
+  );
 }
 
 /** The token at u in [0, 1) of softmax(logits / temperature) over what topK and topP leave. */

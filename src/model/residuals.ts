@@ -1,5 +1,6 @@
 /** How large the residual stream is, layer by layer: the table by which the block forms are told apart. */
 import { noGrad } from '../autograd/modes.js';
+import { evaluating } from '../nn/module.js';
 import { concat, mean, mul, sqrt, square, sub, sum } from '../ops/index.js';
 import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -22,13 +23,8 @@ export interface ResidualRow {
  * next = s / √(s² (C - 1) / C + eps) of a token whose stream has deviation s over C channels.
  */
 export function residualStats(model: GPT, ids: Tensor): Promise<ResidualRow[]> {
-  const modes = [...model.modules()].map((m) => [m, m.training] as const);
-  model.eval();
-  try {
-    return noGrad(() => scope(() => measured(model, ids))); // all is recorded when this returns
-  } finally {
-    for (const [m, training] of modes) m.training = training;
-  }
+  // All is recorded when this returns.
+  return evaluating(model, () => noGrad(() => scope(() => measured(model, ids))));
 }
 
 async function measured(model: GPT, ids: Tensor): Promise<ResidualRow[]> {

@@ -122,6 +122,17 @@ export abstract class Module {
   }
 }
 
+/** Runs `fn`, which is not async, in evaluation mode; each module is then in the mode that it was in before. */
+export function evaluating<T>(model: Module, fn: () => T): T {
+  const modes = [...model.modules()].map((m) => [m, m.training] as const);
+  model.eval();
+  try {
+    return fn();
+  } finally {
+    for (const [m, training] of modes) m.training = training;
+  }
+}
+
 /** The parameters of a model by what optimisers do with them: Muon takes `hidden`, weight decay leaves out `vectors`. */
 export function parametersByRole(model: Module): {
   hidden: Parameter[];

@@ -2,8 +2,8 @@
 import { Resvg } from '@resvg/resvg-js';
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import { writeAtomic } from '../io/files.js';
 import { ArgumentError } from '../runtime/errors.js';
+import { writeAtomic } from '../runtime/files.js';
 
 const font = 'DejaVu Sans';
 

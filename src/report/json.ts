@@ -1,7 +1,7 @@
 /** The JSON form of every benchmark: the machine it ran on and its figures. */
 import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { writeAtomic } from '../io/files.js';
+import { writeAtomic } from '../runtime/files.js';
 import { packageRoot } from '../runtime/load.js';
 
 export interface Machine {

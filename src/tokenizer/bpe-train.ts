@@ -59,9 +59,12 @@ class PairCounts {
   constructor(text: Uint8Array) {
     const times = new Map<string, number>();
     eachWord(text, (word) => {
-      for (let at = 0; at < word.length; at += PIECE) {
-        const piece = word.length <= PIECE ? word : word.slice(at, at + PIECE);
+      for (let at = 0; at < word.length; ) {
+        let end = Math.min(at + PIECE, word.length);
+        if (word.codePointAt(end - 1)! > 0xffff) end++; // half of a surrogate pair: it goes with the other
+        const piece = word.slice(at, end);
         times.set(piece, (times.get(piece) ?? 0) + 1);
+        at = end;
       }
     });
     for (const [word, count] of times) {

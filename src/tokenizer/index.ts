@@ -1,8 +1,8 @@
 /** Tokenizers: made of a text, read from and written to tokenizer.json. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { writeAtomic } from '../io/files.js';
 import { DataError, FormatError } from '../runtime/errors.js';
+import { writeAtomic } from '../runtime/files.js';
 import { BPETokenizer } from './bpe.js';
 import { trainBPE } from './bpe-train.js';
 import { ByteTokenizer } from './byte.js';

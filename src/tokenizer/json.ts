@@ -67,11 +67,15 @@ export function tokenizerFrom(json: unknown, name = 'tokenizer.json'): Tokenizer
     case 'words':
       return new BPETokenizer(...byteTokens(tokens, merges, vocab, refuse));
     case 'bytes':
-      if (merges.length === 0 && byteAlphabet.every((character, byte) => tokens[byte] === character))
+      if (
+        merges.length === 0 &&
+        tokens.length === byteAlphabet.length &&
+        byteAlphabet.every((character, byte) => tokens[byte] === character)
+      )
         return new ByteTokenizer();
       break;
     case 'characters':
-      if (merges.length === 0 && tokens.length > 0 && tokens.every((token) => [...token].length === 1))
+      if (merges.length === 0 && Array.from(tokens).every((token) => token && [...token].length === 1))
         return new CharacterTokenizer(tokens);
   }
   return new FileTokenizer(json as TokenizerJSON, name);
@@ -111,7 +115,7 @@ const isByteLevel = (step: Record<string, unknown> | undefined) =>
 
 type Refuse = (what: string) => FormatError;
 
-/** @throws FormatError where two tokens have one id, or an id below the highest has none */
+/** Undefined for ids that have none. @throws FormatError where there are no tokens, or two have one id */
 function tokensById(
   vocab: Record<string, number>,
   added: readonly { id: number; content: string }[],

@@ -15,12 +15,12 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { storageError, syncFolder, writeAtomic } from '../io/files.js';
 import { loadWeights, saveModel } from '../io/model-folder.js';
 import { fromHost, readSafetensors, streamSafetensors } from '../io/safetensors.js';
 import type { GPT } from '../model/gpt.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { AttnError, CheckpointError, StateDictError, StorageError } from '../runtime/errors.js';
+import { storageError, syncFolder, writeAtomic } from '../runtime/files.js';
 import type { GeneratorState } from '../tensor/generator.js';
 import { scope } from '../tensor/scope.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';

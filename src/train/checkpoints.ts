@@ -1,8 +1,8 @@
 /** The checkpoints of a run: which there are, which to go on from, which to keep. */
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { storageError, writeAtomic } from '../io/files.js';
 import { CheckpointError } from '../runtime/errors.js';
+import { storageError, writeAtomic } from '../runtime/files.js';
 import { log } from '../runtime/log.js';
 import {
   type CheckpointState,

@@ -2,8 +2,8 @@
 import { appendFileSync, existsSync } from 'node:fs';
 import { writeToString } from 'fast-csv';
 import type { Cell } from '../io/csv.js';
-import { readBytes, storageError, writeAtomic } from '../io/files.js';
 import { StorageError } from '../runtime/errors.js';
+import { readBytes, storageError, writeAtomic } from '../runtime/files.js';
 
 /** Columns, of which the first is `step`; rows come in the order of their steps. */
 export class CsvLog {

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeAtomic } from '../io/files.js';
+import { writeAtomic } from '../runtime/files.js';
 import { packageVersion } from '../runtime/load.js';
 import type { RunConfig } from './config.js';
 import type { Outcome } from './hook.js';

@@ -10,8 +10,8 @@ import {
   statSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { storageError } from '../io/files.js';
 import { StorageError } from '../runtime/errors.js';
+import { storageError } from '../runtime/files.js';
 import { CHECKPOINTS } from './checkpoints.js';
 
 /** What a run writes. */

@@ -7,9 +7,9 @@
  */
 import { join } from 'node:path';
 import type { Batch } from '../data/loader.js';
-import { writeAtomic } from '../io/files.js';
 import type { GPT } from '../model/gpt.js';
 import { GradError } from '../runtime/errors.js';
+import { writeAtomic } from '../runtime/files.js';
 import { packageVersion } from '../runtime/load.js';
 import { log } from '../runtime/log.js';
 import { generator } from '../tensor/generator.js';

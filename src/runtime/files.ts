@@ -9,8 +9,19 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
-import { AttnError, StorageError } from '../runtime/errors.js';
+import { dirname, resolve } from 'node:path';
+import { AttnError, StorageError } from './errors.js';
+
+/** Names under which this process is writing: two writers of one file do not write into each other. */
+const writing = new Set<string>();
+
+function reserve(path: string): string {
+  const name = `${resolve(path)}.${process.pid}`;
+  let partial = `${name}.tmp`;
+  for (let n = 1; writing.has(partial); n++) partial = `${name}.${n}.tmp`;
+  writing.add(partial);
+  return partial;
+}
 
 /** A file that has its name once it is whole. Whoever opens one ends it: `commit()`, or `abandon()`. */
 export class PartialFile {
@@ -19,7 +30,7 @@ export class PartialFile {
 
   /** @throws StorageError where nothing can be written; as all that follows */
   constructor(readonly path: string) {
-    this.#partial = `${path}.${process.pid}.tmp`;
+    this.#partial = reserve(path);
     this.#fd = this.#guarded(() => {
       mkdirSync(dirname(path), { recursive: true });
       return openSync(this.#partial, 'w');
@@ -39,6 +50,7 @@ export class PartialFile {
       fsyncSync(this.#fd!);
       this.#close();
       renameSync(this.#partial, this.path);
+      writing.delete(this.#partial);
       syncFolder(dirname(this.path));
     });
   }
@@ -47,6 +59,7 @@ export class PartialFile {
   abandon(): void {
     this.#close();
     rmSync(this.#partial, { force: true });
+    writing.delete(this.#partial);
   }
 
   #close(): void {
