@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -238,6 +239,17 @@ describe('a checkpoint', () => {
       writeFileSync(join(folder, 'checkpoints', name, 'model.safetensors'), 'begun');
     }
     await train(config, { folder, resume: true });
+    expect(checkpointsOf(folder)).toEqual(before);
+  });
+
+  it('that a killed process was about to replace is back in its place', async () => {
+    const { folder, config } = await trained();
+    const before = checkpointsOf(folder);
+    const at = (name: string) => join(folder, 'checkpoints', name);
+    renameSync(at('step-00000004'), at('.step-00000004.77.old'));
+    const trainer = await Trainer.open(config, { folder, resume: true });
+    expect(trainer.step).toBe(4);
+    await trainer.close();
     expect(checkpointsOf(folder)).toEqual(before);
   });
 

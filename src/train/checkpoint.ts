@@ -117,8 +117,11 @@ async function carriedBy(model: GPT): Promise<CheckpointState['modules']> {
   return Object.fromEntries(states.flatMap((state, i) => (state === undefined ? [] : [[i, state]])));
 }
 
-/** What a process that was killed while it wrote has left. */
-export const isPartial = (name: string): boolean => /^\.step-\d+\.\d+\.(tmp|old)$/.test(name);
+/** What a process that was killed while it wrote has left: of which checkpoint, and whether it is the one to be replaced. */
+export function partialNamed(name: string): { checkpoint: string; replaced: boolean } | null {
+  const [, checkpoint, end] = /^\.(step-\d+)\.\d+\.(tmp|old)$/.exec(name) ?? [];
+  return checkpoint === undefined ? null : { checkpoint, replaced: end === 'old' };
+}
 
 function replace(folder: string, by: string): void {
   const old = by.replace(/tmp$/, 'old');

@@ -1,12 +1,12 @@
 /** The checkpoints of a run: which there are, which to go on from, which to keep. */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../runtime/errors.js';
 import { storageError, writeAtomic } from '../runtime/files.js';
 import { log } from '../runtime/log.js';
 import {
   type CheckpointState,
-  isPartial,
+  partialNamed,
   readCheckpoint,
   type Saved,
   writeCheckpoint,
@@ -123,9 +123,18 @@ export class Checkpoints {
     if (!existsSync(path) || readFileSync(path, 'utf8').trim() !== name) writeAtomic(path, `${name}\n`);
   }
 
-  /** Ends what a process that was killed while it wrote has left. */
+  /**
+   * Ends what a process that was killed while it wrote has left. One that was to be replaced, and whose place was still
+   * empty, is back in it.
+   */
   tidy(): void {
-    for (const name of this.#names())
-      if (isPartial(name)) rmSync(join(this.folder, name), { recursive: true, force: true });
+    if (!existsSync(this.folder)) return;
+    for (const name of readdirSync(this.folder)) {
+      const partial = partialNamed(name);
+      if (!partial) continue;
+      const [path, place] = [join(this.folder, name), join(this.folder, partial.checkpoint)];
+      if (partial.replaced && !existsSync(place)) renameSync(path, place);
+      else rmSync(path, { recursive: true, force: true });
+    }
   }
 }

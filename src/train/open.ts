@@ -53,6 +53,7 @@ export async function openRun(config: RunConfig, options: TrainerOptions): Promi
   try {
     if (!resume && !overwrite) checkUnused(folder);
     const checkpoints = new Checkpoints(folder);
+    if (resume) checkpoints.tidy();
     const found = resume ? await checkpoints.find(resume) : null;
     if (found) checkSameRun(found.folder, config, found.state.config);
     const schedule = makeSchedule(config.train);
@@ -78,7 +79,6 @@ export async function openRun(config: RunConfig, options: TrainerOptions): Promi
     ends.push(() => takeBack(made)); // of a run that wrote nothing
     prepareFolder(folder, { parameters: model.size, keep: config.train.checkpoint.keep });
     if (!found) clear(folder);
-    checkpoints.tidy();
     return { folder, checkpoints, found, runtime, loader, model, optimizer, schedule, close };
   } catch (error) {
     await close();
