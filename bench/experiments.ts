@@ -7,9 +7,8 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseString } from 'fast-csv';
 import { median } from 'simple-statistics';
-import { writeCsv } from '../src/io/csv.js';
+import { readCsv, writeCsv } from '../src/io/csv.js';
 import { type Figure, machine, writeReport } from '../src/report/json.js';
 import { markdownTable, textTable } from '../src/report/table.js';
 import { writeAtomic } from '../src/runtime/files.js';
@@ -103,7 +102,7 @@ async function experiment(name: string, folder: string, { quick, set }: Options)
   const sets = ['route=cpu', ...brief, ...set].flatMap((s) => ['--set', s]);
   const outcome = await attnVk<Outcome & { run: string }>(['train', config, '--out', folder, ...sets]);
   const { accuracy } = await attnVk<{ accuracy: number | null }>(['eval', folder, '--split', 'val']);
-  const metrics = await readRows(join(folder, 'metrics.csv'));
+  const metrics = await readCsv(join(folder, 'metrics.csv'));
   const train = metrics.filter((r) => r.split === 'train');
   const { parameters } = JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')) as { parameters: number };
   return {
@@ -134,16 +133,6 @@ function attnVk<T>(args: string[]): Promise<T> {
       if (status === 0) resolve(JSON.parse(text) as T);
       else reject(new Error(`attn-vk ${args.join(' ')} ended with status ${status}`));
     });
-  });
-}
-
-function readRows(path: string): Promise<Record<string, string>[]> {
-  return new Promise((resolve, reject) => {
-    const rows: Record<string, string>[] = [];
-    parseString<Record<string, string>, Record<string, string>>(readFileSync(path, 'utf8'), { headers: true })
-      .on('data', (row) => rows.push(row))
-      .on('error', reject)
-      .on('end', () => resolve(rows));
   });
 }
 

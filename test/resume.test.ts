@@ -1,63 +1,36 @@
 /** Runs that were interrupted and resumed take the steps of those that were not, bit for bit. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { setLogger } from '../src/index.js';
-import { AttnError } from '../src/runtime/errors.js';
-import { Runtime, useRuntime } from '../src/runtime/runtime.js';
+import { describe, expect, it } from 'vitest';
 import type { RunConfig } from '../src/train/config.js';
+import type { Hook } from '../src/train/hook.js';
 import { Trainer, type TrainerOptions } from '../src/train/index.js';
 import { checkPlace, placeOf } from '../src/train/place.js';
 import { entryUrl } from './support/child.js';
-import { failureOf } from './support/errors.js';
-import {
-  checkpointsOf,
-  inThread,
-  rowsOf,
-  runConfig,
-  temporary,
-  tensorsOf,
-  textFile,
-} from './support/runs.js';
-import { cpu } from './support/sides.js';
+import { refused } from './support/errors.js';
+import { temporary } from './support/folders.js';
+import { checkpointsOf, rowsOf, runConfig, tensorsOf, textFile } from './support/runs.js';
+import { onCpu, train as trainToEnd } from './support/training.js';
 
-let runtime: Runtime;
-let said: string[] = [];
-beforeEach(() => {
-  runtime = new Runtime(cpu.options);
-  useRuntime(runtime);
-  said = [];
-  setLogger((level, message) => said.push(`${level}: ${message}`));
-});
-afterEach(() => {
-  setLogger(undefined);
-  useRuntime(undefined);
-  expect(runtime.tensors, 'tensors left').toBe(0);
-  runtime.dispose();
-});
+const now = onCpu();
 
-/** Trains in this process; interrupted after step `at`, where one is given. */
+/** The outcome of training that is interrupted after step `at`, where one is given. */
 async function train(config: RunConfig, options: TrainerOptions, at?: number) {
-  const trainer = await Trainer.open(config, {
-    ...options,
-    loader: await inThread(config),
-    hooks: [{ step: ({ step }) => void (step === at && trainer.stop('test')) }],
+  let trainer: Trainer;
+  const stop: Hook = { step: ({ step }) => void (step === at && trainer.stop('test')) };
+  const { outcome } = await trainToEnd(config, { ...options, hooks: [stop] }, (opened) => {
+    trainer = opened;
   });
-  try {
-    return await trainer.run();
-  } finally {
-    await trainer.close();
-  }
-}
-
-async function refused(fn: () => unknown, code: string, says: RegExp): Promise<AttnError> {
-  const error = await failureOf(fn);
-  if (!(error instanceof AttnError)) throw error;
-  expect(error.code, error.message).toBe(code);
-  expect(error.message).toMatch(says);
-  expect(error.hint).toBeTruthy();
-  return error;
+  return outcome;
 }
 
 /** Everything that two equal runs leave alike. */
@@ -142,22 +115,27 @@ describe('a run that is interrupted', () => {
 });
 
 describe('a process that is killed', () => {
-  /** Trains in a process of its own, which says each step. */
-  function start(config: RunConfig, folder: string, resume: boolean): ChildProcess {
+  /** Trains in a process of its own that says so when it has come to step `at`, and waits there for a signal. */
+  function start(config: RunConfig, folder: string, at: number): ChildProcess {
     const script = `
       import { onSignals, Trainer } from ${JSON.stringify(entryUrl)};
+      let go;
+      const signalled = new Promise((resolve) => { go = resolve; });
+      const alive = setInterval(() => {}, 1000);
       const trainer = await Trainer.open(${JSON.stringify(config)}, {
-        folder: ${JSON.stringify(folder)}, resume: ${resume},
-        hooks: [{ async step({ step }) {
-          process.stdout.write('step ' + step + '\\n');
-          await new Promise((resolve) => setTimeout(resolve, 20));
+        folder: ${JSON.stringify(folder)}, resume: ${existsSync(folder)},
+        hooks: [{ step({ step }) {
+          if (step !== ${at}) return;
+          process.stdout.write('there\\n');
+          return signalled;
         } }],
       });
-      const signals = onSignals((signal) => trainer.stop(signal));
-      const { reason } = await trainer.run();
+      const signals = onSignals((signal) => { trainer.stop(signal); go(); });
+      const { reason, step } = await trainer.run();
       await trainer.close();
       signals.end();
-      process.stdout.write(reason + '\\n');
+      clearInterval(alive);
+      process.stdout.write(reason + ' ' + step + '\\n');
       process.exitCode = signals.exitCode ?? 0;`;
     return spawn(process.execPath, ['--input-type=module', '-e', script], {
       env: { ...process.env, ATTN_VK_ROUTE: 'cpu', ATTN_VK_CALIBRATE: '0' },
@@ -165,18 +143,17 @@ describe('a process that is killed', () => {
     });
   }
 
-  /** Sends a signal when the child has said step `at`. */
-  async function end(child: ChildProcess, signal?: NodeJS.Signals, at = 0) {
+  /** Sends the signal once the child is where it waits. */
+  async function end(child: ChildProcess, signal: NodeJS.Signals) {
     let text = '';
-    let sent = false;
     child.stdout!.setEncoding('utf8').on('data', (more) => {
       text += more;
-      if (signal && !sent && text.includes(`step ${at}\n`)) sent = child.kill(signal);
+      if (more.includes('there')) child.kill(signal);
     });
     const [code, by] = await new Promise<[number | null, string | null]>((resolve) => {
       child.on('close', (code, by) => resolve([code, by]));
     });
-    return { code, by, last: text.trim().split('\n').at(-1) };
+    return { code, by, told: text.trim().split('\n') };
   }
 
   it('by SIGKILL at a random step, SIGINT or SIGTERM, and resumed is the same run', async () => {
@@ -184,19 +161,16 @@ describe('a process that is killed', () => {
     const config = configOf(textFile(home), 'adamw', { checkpoint: { every: 2, keep: 2 } });
     const folder = join(home, 'run');
     const at = 3 + Math.floor(Math.random() * 3);
-    expect(await end(start(config, folder, false), 'SIGKILL', at)).toMatchObject({
-      code: null,
-      by: 'SIGKILL',
-    });
-    expect(await end(start(config, folder, true), 'SIGINT', at + 1)).toMatchObject({
-      code: 130,
-      last: 'interrupted',
-    });
-    expect(await end(start(config, folder, true), 'SIGTERM', at + 3)).toMatchObject({
-      code: 143,
-      last: 'interrupted',
-    });
-    expect(await end(start(config, folder, true))).toMatchObject({ code: 0, last: 'steps' });
+    const killed = await end(start(config, folder, at), 'SIGKILL');
+    expect(killed).toEqual({ code: null, by: 'SIGKILL', told: ['there'] });
+    for (const [signal, code, step] of [
+      ['SIGINT', 130, at + 1],
+      ['SIGTERM', 143, at + 3],
+    ] as const) {
+      const ended = await end(start(config, folder, step), signal);
+      expect(ended).toEqual({ code, by: null, told: ['there', `interrupted ${step}`] });
+    }
+    await train(config, { folder, resume: true });
     const whole = join(home, 'whole');
     await train(config, { folder: whole });
     expect(leftBy(folder, LAST), `killed at step ${at}`).toEqual(leftBy(whole, LAST));
@@ -233,14 +207,14 @@ describe('a checkpoint', () => {
       const copy = `${file(4, name)}.copy`;
       copyFileSync(file(4, name), copy);
       damage(file(4, name));
-      said = [];
+      now.said = [];
       const trainer = await Trainer.open(config, { folder, resume: true });
       expect(trainer.step).toBe(2);
       await trainer.close();
-      expect(said.join(), name).toMatch(
+      expect(now.said.join(), name).toMatch(
         /warn: going on from .*step-00000002, for later checkpoints are damaged/,
       );
-      expect(said.join()).toMatch(says);
+      expect(now.said.join()).toMatch(says);
       await refused(() => Trainer.open(config, { folder, resume: 'step-00000004' }), 'ATTN_CHECKPOINT', says);
       copyFileSync(copy, file(4, name));
       rmSync(copy);
@@ -254,6 +228,17 @@ describe('a checkpoint', () => {
       'ATTN_CHECKPOINT',
       /no checkpoint .* is whole/,
     );
+  });
+
+  it('that a killed process had begun to write is taken away', async () => {
+    const { folder, config } = await trained();
+    const before = checkpointsOf(folder);
+    for (const name of ['.step-00000004.77.tmp', '.step-00000004.77.old']) {
+      mkdirSync(join(folder, 'checkpoints', name));
+      writeFileSync(join(folder, 'checkpoints', name, 'model.safetensors'), 'begun');
+    }
+    await train(config, { folder, resume: true });
+    expect(checkpointsOf(folder)).toEqual(before);
   });
 
   it('of another configuration is refused with what differs; more steps are no other configuration', async () => {
@@ -273,12 +258,12 @@ describe('a checkpoint', () => {
       expect(message).toContain(line);
     const longer = { ...config, train: { ...config.train, steps: 6 } };
     expect(await train(longer, { folder, resume: true })).toMatchObject({ reason: 'steps', step: 6 });
-    expect(said.join()).toContain('train.steps: 4 then, 6 now');
+    expect(now.said.join()).toContain('train.steps: 4 then, 6 now');
   });
 
   it('of a device that is not there is refused, unless the configuration names another', async () => {
     const { config } = await trained();
-    const here = placeOf(runtime);
+    const here = placeOf(now.runtime);
     const there = { ...here, route: 'gpu' as const, device: 'Radeon RX 7900', driver: 'radv' };
     const { message } = await refused(
       async () => checkPlace(here, there, config, config),
@@ -287,13 +272,13 @@ describe('a checkpoint', () => {
     );
     expect(message).toContain('--set route=cpu');
     checkPlace(here, there, { ...config, route: 'cpu' }, config);
-    expect(said.join()).toMatch(/bits may differ: device Radeon RX 7900 → /);
-    said = [];
+    expect(now.said.join()).toMatch(/bits may differ: device Radeon RX 7900 → /);
+    now.said = [];
     checkPlace(here, { ...here, threads: here.threads + 1 }, config, config);
-    expect(said.join()).toMatch(/bits may differ: threads/);
-    said = [];
+    expect(now.said.join()).toMatch(/bits may differ: threads/);
+    now.said = [];
     checkPlace(here, here, config, config);
-    expect(said).toEqual([]);
+    expect(now.said).toEqual([]);
   });
 
   it('that asks for a device that is gone names both', async () => {

@@ -12,17 +12,18 @@ import { packageRoot } from '../src/runtime/load.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { dumpRunConfig, loadRunConfig, parseRunConfig, runSchema } from '../src/train/run-config.js';
 import { Trainer } from '../src/train/trainer.js';
-import { inProcess, scratch } from './support/cli.js';
+import { inProcess } from './support/cli.js';
 import { arbitraryOf } from './support/configs.js';
 import { countingText, ofWhat, realData } from './support/data.js';
 import { expectTyped } from './support/errors.js';
+import { memory, scratch } from './support/folders.js';
 
 const folder = join(packageRoot(), 'configs');
 const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.yaml'))
   .sort();
 const whole = files.filter((name) => !name.startsWith('base/'));
-const home = scratch();
+const home = scratch(memory);
 
 /** What a file itself says. */
 const own = (name: string): Record<string, unknown> => {

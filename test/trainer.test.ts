@@ -1,73 +1,19 @@
-/** The training loop: what it computes, what it writes, when it ends, and what it refuses before it begins. */
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+/** The training loop: what it computes, what it writes, and what evaluations decide. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { IGNORED } from '../src/data/data.js';
-import { mul, noGrad, scope, setLogger, tensor } from '../src/index.js';
-import { loadModel } from '../src/io/model-folder.js';
-import { AttnError } from '../src/runtime/errors.js';
-import { Runtime, useRuntime } from '../src/runtime/runtime.js';
+import { mul, noGrad, scope, tensor } from '../src/index.js';
 import { generator } from '../src/tensor/generator.js';
-import type { RunConfig } from '../src/train/config.js';
-import type { Hook, MetricsRow } from '../src/train/hook.js';
-import { evaluate, Trainer, type TrainerOptions } from '../src/train/index.js';
+import type { Hook } from '../src/train/hook.js';
+import { evaluate, Trainer } from '../src/train/index.js';
 import { loadRunConfig } from '../src/train/run-config.js';
-import { checkRoom } from '../src/train/storage.js';
-import { entryUrl } from './support/child.js';
-import { failureOf } from './support/errors.js';
-import {
-  checkpointsOf,
-  inThread,
-  memoryLoader,
-  rowsOf,
-  runConfig,
-  temporary,
-  tensorsOf,
-  textFile,
-} from './support/runs.js';
-import { cpu } from './support/sides.js';
+import { refused } from './support/errors.js';
+import { temporary } from './support/folders.js';
+import { checkpointsOf, memoryLoader, rowsOf, runConfig, textFile } from './support/runs.js';
+import { onCpu, train } from './support/training.js';
 
-let runtime: Runtime;
-let said: string[] = [];
-beforeEach(() => {
-  runtime = new Runtime(cpu.options);
-  useRuntime(runtime);
-  said = [];
-  setLogger((level, message) => said.push(`${level}: ${message}`));
-});
-afterEach(() => {
-  setLogger(undefined);
-  useRuntime(undefined);
-  expect(runtime.tensors, 'tensors left').toBe(0);
-  runtime.dispose();
-});
-
-/** Trains to the end; `before` may change what was opened. */
-async function train(config: RunConfig, options: TrainerOptions, before?: (trainer: Trainer) => void) {
-  const trainer = await Trainer.open(config, {
-    ...options,
-    loader: options.loader ?? (await inThread(config)),
-  });
-  try {
-    before?.(trainer);
-    const outcome = await trainer.run();
-    const weights = await Promise.all(trainer.model.parameters().map((p) => p.data()));
-    return { outcome, weights: weights as Float32Array[] };
-  } finally {
-    await trainer.close();
-  }
-}
-
-/** The error's class, hint and message are all there. */
-async function refused(fn: () => unknown, code: string, says: RegExp): Promise<AttnError> {
-  const error = await failureOf(fn);
-  if (!(error instanceof AttnError)) throw error;
-  expect(error.code, error.message).toBe(code);
-  expect(error.message).toMatch(says);
-  expect(error.hint).toBeTruthy();
-  return error;
-}
+onCpu();
 
 const closeTo = (a: Float32Array[], b: Float32Array[]): number =>
   Math.max(...a.flatMap((x, i) => Array.from(x, (v, k) => Math.abs(v - b[i]![k]!))));
@@ -126,6 +72,25 @@ describe('a run', () => {
     expect(rowsOf(folder, 'residuals.csv').map(({ step, layer }) => `${step},${layer}`)).toEqual([
       ...['30,1', '30,2', '60,1', '60,2'],
     ]);
+  });
+
+  it('tells the most bytes alive in the steps of a row: not of evaluating or saving', async () => {
+    const home = temporary();
+    const bytes: number[] = [];
+    const hook: Hook = {
+      async saving() {
+        using large = tensor(new Float32Array(5e6));
+        await large.data();
+      },
+      logged: ({ split, peakMb }) => void (split === 'train' && bytes.push(peakMb)),
+    };
+    const config = runConfig(textFile(home), {
+      train: { steps: 6, log: { every: 3 }, checkpoint: { every: 3 } },
+    });
+    await train(config, { folder: join(home, 'run'), hooks: [hook] });
+    expect(bytes).toHaveLength(2);
+    for (const mb of bytes) expect(mb).toBeGreaterThan(0.1);
+    for (const mb of bytes) expect(mb).toBeLessThan(10); // the large one has 20
   });
 
   it('repeats bit for bit, whatever is logged', async () => {
@@ -258,199 +223,19 @@ describe('evaluation', () => {
     expect(outcome.detail).toMatch(/2 evaluations without/);
     expect(checkpointsOf(folder)).toEqual(['best', 'latest', 'step-00000006']);
   });
-});
 
-describe('what is not finite', () => {
-  /** The loss of one step is NaN, and so are its gradients. */
-  const poison = (at: number) => (trainer: Trainer) => {
-    const { model } = trainer;
-    const usual = model.objective.bind(model);
-    let call = 0;
-    model.objective = (...args) => (++call === at ? mul(usual(...args), tensor(Number.NaN)) : usual(...args));
-  };
-
-  it("'stop' ends with an error and a checkpoint of what finite steps made; resuming goes on behind", async () => {
-    const home = temporary();
-    const folder = join(home, 'run');
-    const config = runConfig(textFile(home), { train: { log: { every: 5 } } });
-    const error = await refused(
-      () => train(config, { folder }, poison(3)),
-      'ATTN_GRAD',
-      /step 3: the loss is NaN/,
-    );
-    const [name] = checkpointsOf(folder).filter((n) => n.startsWith('step-'));
-    expect(error.hint).toContain(name);
-    expect(JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')).sessions[0].outcome).toBe('failed');
-    const { model } = await loadModel(join(folder, 'checkpoints', name!));
-    for (const p of model.parameters()) expect((await p.data()).every(Number.isFinite)).toBe(true);
-    model.dispose();
-    const { outcome } = await train(config, { folder, resume: true });
-    expect(outcome).toMatchObject({ reason: 'steps', step: 12, skipped: 1 });
-  });
-
-  it("'skip' goes on without the step, and counts it", async () => {
-    const home = temporary();
-    const config = runConfig(textFile(home), { train: { nan: 'skip' } });
-    const { outcome } = await train(config, { folder: join(home, 'run') }, poison(5));
-    expect(outcome).toMatchObject({ reason: 'steps', step: 12, skipped: 1 });
-    expect(outcome.detail).toContain('1 steps were not finite');
-    expect(said.join()).toContain('step 6: 1 steps so far were not finite');
-    for (const { loss } of rowsOf(join(home, 'run'))) expect(Number(loss)).toBeGreaterThan(0);
-  });
-});
-
-describe('hooks', () => {
-  it('are told in order, may stop the run, and end it with their errors', async () => {
-    const home = temporary();
-    const path = textFile(home);
-    const told: string[] = [];
-    const hook: Hook = {
-      begin: ({ step }) => void told.push(`begin ${step}`),
-      step: (run) => {
-        told.push(`step ${run.step}`);
-        if (run.step === 4) run.stop('enough');
-      },
-      logged: ({ step, split }: MetricsRow) => void told.push(`${split} ${step}`),
-      saving: ({ step }) => void told.push(`saving ${step}`),
-      saved: (folder) => void told.push(folder.slice(-8)),
-      end: ({ reason, detail }) => void told.push(`${reason}: ${detail}`),
-    };
-    await train(runConfig(path), { folder: join(home, 'a'), hooks: [hook] });
-    expect(told).toEqual([
-      ...['begin 0', 'step 1', 'step 2', 'step 3', 'step 4', 'train 3', 'val 4', 'saving 4', '00000004'],
-      'early stop: enough',
-    ]);
-    const failing: Hook = {
-      step() {
-        throw new RangeError('mine');
-      },
-    };
-    const ended: string[] = [];
-    const last: Hook = { end: ({ reason }) => void ended.push(reason) };
-    const error = await failureOf(() =>
-      train(runConfig(path), { folder: join(home, 'b'), hooks: [failing, last] }),
-    );
-    expect(error).toBeInstanceOf(RangeError);
-    expect(ended).toEqual(['failed']);
-  });
-
-  it('the entropy log tells what each layer tells of itself', async () => {
-    const home = temporary();
-    const folder = join(home, 'run');
-    const config = runConfig(textFile(home), {
-      model: { attention: { kind: 'flash', window: 5 } },
-      train: { steps: 2, log: { entropy: 2 } },
-    } as never);
-    const trainer = await Trainer.open(config, { folder });
-    await trainer.run();
-    const { model, opened } = trainer;
-    const { ids } = await opened.loader.batch('val', 0);
-    model.eval();
-    const expected = await scope(async () => {
-      const x = model.embed(tensor(ids.subarray(0, 16), [1, 16]));
-      const { attention, norm1 } = model.blocks[0]!;
-      return attention!.metrics(norm1!.forward(x));
-    });
-    await trainer.close();
-    const rows = rowsOf(folder, 'entropy_log.csv').filter(({ layer }) => layer === '0');
-    rows.forEach(({ entropy, uniform }, h) => {
-      expect(Number(entropy)).toBeCloseTo(expected.entropy[h]!, 6);
-      expect(Number(uniform)).toBe(expected.uniform);
-    });
-    expect(rows).toHaveLength(2);
-  });
-
-  it('kinds without rows are left out of the entropy log, which is said once', async () => {
+  it('saves the best when it comes, and keeps it', async () => {
     const home = temporary();
     const config = runConfig(textFile(home), {
-      model: { attention: { kind: 'linear' } },
-      train: { steps: 4, log: { entropy: 1 } },
+      train: { steps: 8, eval: { every: 2, batches: 1 }, checkpoint: { keep: 1 } },
     });
-    await train(config, { folder: join(home, 'run') });
-    expect(rowsOf(join(home, 'run'), 'entropy_log.csv')).toEqual([]);
-    expect(said.filter((s) => s.includes("'linear'"))).toHaveLength(1);
-  });
-});
-
-describe('before training begins', () => {
-  it('a run that is there is neither mixed with nor lost', async () => {
-    const home = temporary();
     const folder = join(home, 'run');
-    const config = runConfig(textFile(home), { train: { steps: 3 } });
-    await train(config, { folder });
-    writeFileSync(join(folder, 'notes.txt'), 'mine');
-    const before = readFileSync(join(folder, 'metrics.csv'), 'utf8');
-    await refused(() => Trainer.open(config, { folder }), 'ATTN_STORAGE', /a run in .* already/);
-    expect(readFileSync(join(folder, 'metrics.csv'), 'utf8')).toBe(before);
-    await train(runConfig(textFile(home), { train: { steps: 6 } }), { folder, overwrite: true });
-    expect(rowsOf(folder).at(-1)!.step).toBe('6');
-    expect(checkpointsOf(folder)).toContain('step-00000006');
-    expect(checkpointsOf(folder)).not.toContain('step-00000003');
-    expect(readFileSync(join(folder, 'notes.txt'), 'utf8')).toBe('mine');
-  });
-
-  it('a folder that cannot be, or has no room, is refused', async () => {
-    const home = temporary();
-    const config = runConfig(textFile(home));
-    const file = join(home, 'file');
-    writeFileSync(file, '');
-    await refused(() => Trainer.open(config, { folder: join(file, 'run') }), 'ATTN_STORAGE', /cannot write/);
-    await refused(
-      () => Trainer.open(config, { folder: '/proc/attn-vk/run' }),
-      'ATTN_STORAGE',
-      /cannot write/,
-    );
-    await refused(async () => checkRoom(home, 1e18), 'ATTN_STORAGE', /1000000000000 MB, and \d+ MB are free/);
-  });
-
-  it('what fails leaves no folder behind', async () => {
-    const home = temporary();
-    const folder = join(home, 'deep/run');
-    const missing = runConfig(join(home, 'missing.txt'));
-    await refused(() => Trainer.open(missing, { folder }), 'ATTN_DATA', /missing\.txt/);
-    await refused(
-      () => Trainer.open(runConfig(textFile(home)), { folder, resume: true }),
-      'ATTN_CHECKPOINT',
-      /no checkpoint/,
-    );
-    await refused(
-      () => Trainer.open(runConfig(textFile(home), { device: 'no such device' }), { folder }),
-      'ATTN_DEVICE',
-      /no such device/,
-    );
-    expect(existsSync(join(home, 'deep'))).toBe(false);
-  });
-});
-
-describe('a disk that fills up', () => {
-  it('ends the run with a StorageError; the checkpoint before stays whole, and nothing of the new one', () => {
-    const home = temporary();
-    const folder = join(home, 'run');
-    const config = runConfig(textFile(home), { train: { steps: 4, checkpoint: { every: 4, keep: 3 } } });
-    const longer = { ...config, train: { ...config.train, steps: 8 } };
-    mkdirSync(folder);
-    const script = `
-      import { Trainer } from ${JSON.stringify(entryUrl)};
-      const trainer = await Trainer.open(${JSON.stringify(longer)}, { folder: ${JSON.stringify(folder)}, hooks: [{
-        saved() { process.stdout.write('saved\\n'); }, step(run) { if (run.step === 5) LIMIT(); },
-      }] });
-      try { await trainer.run(); } catch (error) { console.log(JSON.stringify({ code: error.code, message: error.message })); }
-      await trainer.close();`;
-    // No file may be longer than 64 KiB from step 5 on: what a full disk does to the weights.
-    const limited = script
-      .replace(
-        'LIMIT()',
-        "(await import('node:child_process')).execFileSync('prlimit', ['--fsize=65536', '--pid', String(process.pid)])",
-      )
-      .replace('step(run)', 'async step(run)');
-    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', limited], {
-      encoding: 'utf8',
-      env: { ...process.env, ATTN_VK_ROUTE: 'cpu', ATTN_VK_CALIBRATE: '0' },
+    const { outcome } = await train(config, { folder }, (trainer) => {
+      const usual = trainer.model.loss.bind(trainer.model);
+      trainer.model.loss = (...args) => mul(usual(...args), trainer.step > 4 ? 10 : 1);
     });
-    const lines = stdout.trim().split('\n');
-    expect(lines[0], stderr).toBe('saved');
-    expect(JSON.parse(lines.at(-1)!)).toMatchObject({ code: 'ATTN_STORAGE' });
-    expect(checkpointsOf(folder)).toEqual(['latest', 'step-00000004']);
-    expect(tensorsOf(folder, 'step-00000004')[0]!.length).toBeGreaterThan(65536);
+    expect(outcome.best!.step).toBe(4);
+    expect(checkpointsOf(folder)).toEqual(['best', 'latest', 'step-00000004', 'step-00000008']);
+    expect(readFileSync(join(folder, 'checkpoints/best'), 'utf8')).toBe('step-00000004\n');
   });
 });

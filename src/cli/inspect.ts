@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { type Cell, readCsv } from '../io/csv.js';
 import { parseObject } from '../io/json.js';
 import { SafetensorsFile } from '../io/safetensors.js';
+import { Weights } from '../io/weights.js';
 import { textTable } from '../report/table.js';
 import { readBytes } from '../runtime/files.js';
 import { type DType, dtypeBytes } from '../tensor/dtype.js';
@@ -56,8 +57,7 @@ export function inspectCommand(program: Command): void {
 
 async function inspect(path: string, which: Which): Promise<Inspection> {
   const place = locate(path, which);
-  const file = place.kind === 'file' ? path : place.model && join(place.model, 'model.safetensors');
-  const tensors = file ? describeTensors(file) : [];
+  const tensors = describeTensors(place);
   const { run, model } = place;
   return {
     ...place,
@@ -73,10 +73,11 @@ async function inspect(path: string, which: Which): Promise<Inspection> {
 
 const json = (path: string) => parseObject(readBytes(path), path);
 
-function describeTensors(path: string): Described[] {
-  using file = new SafetensorsFile(path);
-  return file.names.map((name) => {
-    const { dtype, shape } = file.describe(name)!;
+function describeTensors({ kind, path, model }: Place): Described[] {
+  if (kind !== 'file' && model === null) return [];
+  using weights = kind === 'file' ? new SafetensorsFile(path) : new Weights(model!);
+  return weights.names.map((name) => {
+    const { dtype, shape } = weights.describe(name)!;
     const elements = sizeOf(shape);
     return { name, dtype, shape, elements, bytes: elements * dtypeBytes[dtype] };
   });

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
+import { hasWeights } from '../io/weights.js';
 import { CheckpointError, ConfigError } from '../runtime/errors.js';
 import { packageRoot } from '../runtime/load.js';
 import { say } from './output.js';
@@ -58,7 +59,7 @@ export interface Place {
   path: string;
   /** The run that it is or belongs to. */
   run: string | null;
-  /** The folder with config.json and model.safetensors; null for a run that has no checkpoint yet, and for a file. */
+  /** The folder with config.json and weights; null for a run that has no checkpoint yet, and for a file. */
   model: string | null;
 }
 
@@ -79,7 +80,7 @@ export function locate(path: string, which: Which = 'best'): Place {
     return refuse(`${path} is a file`, `name the folder of a run, ${wanted}, or a .safetensors file`);
   }
   const has = (name: string) => existsSync(join(path, name));
-  if (has('model.safetensors') && has('config.json')) {
+  if (hasWeights(path) && has('config.json')) {
     if (!has('state.json')) return { kind: 'model', path, run: null, model: path };
     return { kind: 'checkpoint', path, run: runOf(path), model: path };
   }

@@ -79,20 +79,30 @@ async function train(named: string | undefined, options: Options): Promise<void>
   }
 }
 
-/** Which file, which checkpoint, and the run's folder where the file is one of a run. */
-function resolve(named: string | undefined, { resume }: Options) {
+interface Resolved {
+  config: string;
+  /** Of the run that the checkpoint or the file belongs to. */
+  folder: string | undefined;
+  resume: boolean | string | undefined;
+}
+
+function resolve(named: string | undefined, { resume, out }: Options): Resolved {
   // An option that may have a value takes the next word for it: `--resume configs/copy.flash.yaml`.
   if (named === undefined && typeof resume === 'string' && /\.ya?ml$/.test(resume))
-    return resolve(resume, { resume: true } as Options);
-  const place = typeof resume === 'string' ? locate(resume, 'latest') : null;
+    return resolve(resume, { resume: true, out });
+  // With a configuration 'best' and 'step-00000500' are names of its run's checkpoints, which the trainer knows.
+  const known = named !== undefined && /^(best|latest|step-\d+)$/.test(String(resume));
+  const place = typeof resume === 'string' && !known ? locate(resume, 'latest') : null;
   const file = named ?? (place?.run ? join(place.run, 'config.yaml') : undefined);
   if (file === undefined)
     throw new ArgumentError(place ? `${resume} belongs to no run` : 'no configuration is named', {
       hint: 'attn-vk train configs/copy.flash.yaml',
     });
   const config = findConfig(file);
-  const folder = isRun(dirname(config)) ? dirname(config) : undefined;
-  return { config, folder, resume: place?.kind === 'run' ? true : resume };
+  const folder = place?.run ?? (isRun(dirname(config)) ? dirname(config) : undefined);
+  // Elsewhere there is no checkpoint yet: it is that of the run which was named.
+  const begun = out === undefined ? true : (place?.model ?? true);
+  return { config, folder, resume: place?.kind === 'run' ? begun : resume };
 }
 
 function essentials({ config, folder, data, model, step }: Run): string {

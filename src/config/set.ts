@@ -68,11 +68,14 @@ function assign(tree: Tree, { path, tree: value, origin }: Assignment, schema: z
     const name = String(step);
     const old = before.get(name);
     const under = old?.tree ?? treeOf(absent(inside) ?? null, origin);
-    const key = old && rest.length > 0 ? old.key : origin;
-    const entry = { key, tree: put(under, rest, value, origin, inside) };
+    const made = put(under, rest, value, origin, inside);
+    const entry = { key: old && made.at !== origin ? old.key : origin, tree: made };
     const over: Tree = { at: given.at, value: new Map([[name, entry]]) };
     // Another kind leaves nothing of the one before.
-    if (rest.length === 0 && discriminatorOf(schema) === name) return merge(given, over, schema);
+    if (rest.length === 0 && discriminatorOf(schema) === name) {
+      const merged = merge(given, over, schema);
+      return merged === over ? { ...over, at: origin } : merged;
+    }
     return { at: given.at, value: new Map([...before, [name, entry]]) };
   }
 }

@@ -48,7 +48,8 @@ export function merge(base: Tree, over: Tree, schema: Schema | undefined): Tree 
     const before = base.value.get(key)?.tree.value ?? at(absent(schema!), key);
     if (before !== undefined && before !== over.value.get(key)!.tree.value) return over;
   }
-  const all = plain(over);
+  // What lies under a key depends on the kind, which either may name.
+  const all = { ...(plain(base) as object), ...(plain(over) as object) };
   const merged = new Map(base.value);
   for (const [name, entry] of over.value) {
     const below = base.value.get(name);

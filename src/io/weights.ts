@@ -11,6 +11,9 @@ import { SafetensorsFile } from './safetensors.js';
 export const WEIGHTS = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
+export const hasWeights = (folder: string): boolean =>
+  [WEIGHTS, INDEX].some((name) => existsSync(join(folder, name)));
+
 /** Tensors by name, each read when it is asked for. */
 export class Weights {
   readonly #files: readonly SafetensorsFile[];

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { loadModel, saveModel } from '../io/model-folder.js';
+import { loadModel, loadWeights, saveModel } from '../io/model-folder.js';
 import { fromHost, readSafetensors, streamSafetensors } from '../io/safetensors.js';
 import type { GPT } from '../model/gpt.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -196,7 +196,7 @@ export async function restore(
   model: GPT,
   optimizer: Optimizer,
 ): Promise<void> {
-  await fitting(folder, async () => copyWeights(await loadModel(folder), model));
+  await fitting(folder, () => loadWeights(folder, model));
   [...model.modules()].forEach((m, i) => {
     if (i in state.modules) m.carry(state.modules[i]);
   });
@@ -213,9 +213,13 @@ export async function restore(
  * @throws CheckpointError, and what `loadModel` does
  */
 export async function openModel(folder: string): ReturnType<typeof loadModel> {
+  await checkModel(folder);
+  return loadModel(folder);
+}
+
+async function checkModel(folder: string): Promise<void> {
   const hint = `take another checkpoint; one that was changed on purpose is a model, without its ${STATE}`;
   if (existsSync(join(folder, STATE))) await readCheckpoint(folder, { without: [OPTIMIZER], hint });
-  return loadModel(folder);
 }
 
 /** Weights of a model folder into a model alike. @throws CheckpointError */
@@ -224,18 +228,11 @@ export async function initialise(folder: string, model: GPT): Promise<void> {
     throw new CheckpointError(`train.init: there is no ${folder}`, {
       hint: 'where it is a checkpoint of another run, train that one first; else name the folder of a model',
     });
-  await fitting(folder, async () => copyWeights(await openModel(folder), model));
+  await checkModel(folder);
+  await fitting(folder, () => loadWeights(folder, model));
 }
 
-function copyWeights({ model: saved }: Awaited<ReturnType<typeof loadModel>>, model: GPT): void {
-  try {
-    scope(() => model.loadStateDict(saved.stateDict()));
-  } finally {
-    saved.dispose();
-  }
-}
-
-async function fitting(folder: string, fn: () => Promise<void>): Promise<void> {
+async function fitting(folder: string, fn: () => void | Promise<void>): Promise<void> {
   try {
     await fn();
   } catch (error) {

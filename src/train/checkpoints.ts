@@ -31,11 +31,19 @@ export class Checkpoints {
 
   /** Steps of those that are there, the latest first. */
   steps(): number[] {
-    if (!existsSync(this.folder)) return [];
-    return readdirSync(this.folder)
+    return this.#names()
       .flatMap((name) => /^step-(\d{8,})$/.exec(name)?.[1] ?? [])
       .map(Number)
       .sort((a, b) => b - a);
+  }
+
+  #names(): string[] {
+    if (!existsSync(this.folder)) return [];
+    try {
+      return readdirSync(this.folder);
+    } catch (error) {
+      throw storageError(this.folder, error, 'read');
+    }
   }
 
   /**
@@ -117,8 +125,7 @@ export class Checkpoints {
 
   /** Ends what a process that was killed while it wrote has left. */
   tidy(): void {
-    if (!existsSync(this.folder)) return;
-    for (const name of readdirSync(this.folder))
+    for (const name of this.#names())
       if (isPartial(name)) rmSync(join(this.folder, name), { recursive: true, force: true });
   }
 }

@@ -1,9 +1,9 @@
 /** A CSV file that grows while a run goes on, and goes on rightly after it. */
-import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync } from 'node:fs';
 import { writeToString } from 'fast-csv';
 import type { Cell } from '../io/csv.js';
 import { StorageError } from '../runtime/errors.js';
-import { storageError, writeAtomic } from '../runtime/files.js';
+import { readBytes, storageError, writeAtomic } from '../runtime/files.js';
 
 /** Columns, of which the first is `step`; rows come in the order of their steps. */
 export class CsvLog {
@@ -18,7 +18,7 @@ export class CsvLog {
     step: number,
   ) {
     const header = columns.join(',');
-    const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n') : [];
+    const lines = existsSync(path) ? new TextDecoder().decode(readBytes(path)).split('\n') : [];
     if (step > 0 && lines.length > 1 && lines[0] !== header)
       throw new StorageError(`${path} has the columns ${lines[0]}, not ${header}`, {
         hint: 'move it away: rows of both would not fit',

@@ -38,7 +38,7 @@ export class Manifest {
   readonly #file: ManifestFile;
   readonly #session: Session;
 
-  /** Begins a session, after those of the run so far. */
+  /** Begins a session, after those of the run so far: the manifest of another run is gone by now. */
   constructor(folder: string, config: RunConfig, about: { parameters: number; place: Place; step: number }) {
     this.#path = join(folder, 'run.json');
     this.#session = {
@@ -54,7 +54,7 @@ export class Manifest {
       git: commit(),
     };
     const { name, seed } = config;
-    const sessions = [...(about.step > 0 ? earlier(this.#path) : []), this.#session];
+    const sessions = [...earlier(this.#path), this.#session];
     this.#file = { name, seed, parameters: about.parameters, config, sessions };
     this.#write();
   }

@@ -2,7 +2,6 @@
 import { type Module, parametersByRole } from '../nn/module.js';
 import type { Parameter } from '../nn/parameter.js';
 import { AdamW, Muon, type Optimizer, type Schedule, schedule } from '../optim/index.js';
-import { ConfigError } from '../runtime/errors.js';
 import type { TrainConfig } from './config.js';
 
 /** Matrices and tables decay; gains and biases do not. Groups of nothing are left out. */
@@ -21,16 +20,9 @@ export function makeOptimizer(model: Module, { optimizer, clip: maxNorm }: Train
   return new Muon(hidden, { ...hyper, maxNorm, adamw: { ...adamw, params: decaying(tables, vectors) } });
 }
 
-/** @throws ConfigError where the parts of a schedule are longer than the run */
+/** The factor of the learning rate by step; that its parts fit into the run is for `trainSchema` to say. */
 export function makeSchedule({ schedule: config, steps: total }: TrainConfig): Schedule {
   const { kind, warmup, floor, decay } = config;
-  if (kind === 'wsd' && warmup + decay > total)
-    throw Object.assign(
-      new ConfigError(`train.schedule: warm-up ${warmup} and decay ${decay} are more than ${total} steps`, {
-        hint: 'make train.steps larger, or either smaller',
-      }),
-      { path: 'train.schedule.decay' },
-    );
   if (kind === 'constant') return schedule.constant({ warmup });
   if (kind === 'wsd') return schedule.wsd({ warmup, total, decay, floor });
   return schedule[kind]({ warmup, total, floor });

@@ -118,23 +118,26 @@ export class Trainer {
     writeAtomic(join(folder, 'config.yaml'), dumpRunConfig(config));
     const place = placeOf(this.opened.runtime);
     const manifest = new Manifest(folder, config, { parameters: model.size, place, step });
+    const failures: unknown[] = [];
     try {
       await this.#tell((hook, run) => hook.begin?.(run));
       await this.#train();
     } catch (error) {
-      this.#meter.pause();
+      failures.push(error);
       this.#ending = { reason: 'failed', detail: error instanceof Error ? error.message : String(error) };
-      const outcome = this.#outcome();
-      manifest.end(outcome);
-      await this.#tell((hook, run) => hook.end?.(outcome, run)).catch((also) =>
-        log('error', `a hook failed as well: ${also}`),
-      );
-      throw error;
     }
     const outcome = this.#outcome();
-    manifest.end(outcome);
-    await this.#tell((hook, run) => hook.end?.(outcome, run));
-    return outcome;
+    // Every hook closes what it opened, whatever failed before: a full disk fails more than once.
+    const ends = this.#hooks.map((hook) => () => hook.end?.(outcome, this.#view));
+    for (const end of [() => manifest.end(outcome), ...ends])
+      try {
+        await end();
+      } catch (error) {
+        failures.push(error);
+      }
+    if (failures.length === 0) return outcome;
+    for (const also of failures.slice(1)) log('error', `at the end of the run: ${also}`);
+    throw failures[0];
   }
 
   /** Ends model, optimiser and data. Safe to call twice. */
@@ -165,7 +168,8 @@ export class Trainer {
 
   #due(what: 'eval' | 'checkpoint'): boolean {
     const { every } = this.config.train[what];
-    return (every > 0 && this.step % every === 0) || this.step === this.config.train.steps;
+    const { step } = this;
+    return (every > 0 && step > 0 && step % every === 0) || step === this.config.train.steps;
   }
 
   #batches(step: number): Promise<Batch[]> {
@@ -239,7 +243,8 @@ export class Trainer {
     this.#meter.peaked(await this.opened.runtime.takePeak());
     if (this.#stopsAtBad) await this.#giveUp();
     const finished = this.step === this.config.train.steps;
-    const stopped = () => this.#ending?.reason === 'early stop';
+    // An interruption that comes first is how the run ends, and leaves no less than its early stop.
+    const stopped = () => this.#ending?.reason === 'early stop' || this.#outOfPatience;
     // A stop that comes between evaluation and checkpoint leads here twice.
     const evaluates = (this.#due('eval') || stopped()) && this.#evaluated !== this.step;
     const better = evaluates && (await this.#evaluate());
@@ -280,10 +285,14 @@ export class Trainer {
     return better;
   }
 
-  #checkPatience(): void {
+  get #outOfPatience(): boolean {
     const { patience } = this.config.train.earlyStop;
+    return patience > 0 && this.#state.sinceBest >= patience;
+  }
+
+  #checkPatience(): void {
     const { sinceBest, mark } = this.#state;
-    if (patience > 0 && sinceBest >= patience)
+    if (this.#outOfPatience)
       this.#end('early stop', `${sinceBest} evaluations without a better loss than ${mark}`);
   }
 

@@ -5,7 +5,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { scratch } from '../support/cli.js';
+import { scratch } from '../support/folders.js';
 import { exec, pack } from '../support/package.js';
 
 const folder = scratch();

@@ -4,7 +4,8 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { attentionKinds } from '../../src/attention/registry.js';
-import { attnVk, cli, scratch } from '../support/cli.js';
+import { attnVk, cli } from '../support/cli.js';
+import { scratch } from '../support/folders.js';
 
 const folder = scratch();
 const bin = join(folder, 'bin');

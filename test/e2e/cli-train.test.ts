@@ -1,12 +1,14 @@
 /** Train, evaluate, sample, inspect, on a small text: every command in this process, and those that matter compiled too. */
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { packageRoot } from '../../src/runtime/load.js';
 import { survey } from '../../src/runtime/runtime.js';
-import { attnVk, cli, inProcess, scratch } from '../support/cli.js';
+import { attnVk, cli, inProcess } from '../support/cli.js';
+import { memory, scratch } from '../support/folders.js';
 
-const folder = scratch();
+const folder = scratch(memory);
 const env = { ATTN_VK_ROUTE: 'cpu', ATTN_VK_DATA: '' };
 const run = (...args: string[]) => inProcess(args, { cwd: folder, env });
 /** The same as a process of its own. */
@@ -87,6 +89,41 @@ describe('a run', () => {
     expect(shorter.stderr).toMatch(/from 15 to 15/);
   });
 
+  test('--resume beside a configuration: the checkpoint by its name, the run that is meant by its folder', async () => {
+    const more = (n: number, ...args: string[]) => run('train', ...args, '--set', `train.steps=${n}`);
+    expect((await more(1, 'copy.yaml', '--out', 'one')).status).toBe(0);
+    expect((await more(2, 'one/config.yaml', '--resume', 'best')).stderr).toMatch(/^steps +from 1 to 2/m);
+    const named = await more(3, 'one/config.yaml', '--resume', 'step-00000002');
+    expect(named.stderr).toMatch(/^steps +from 2 to 3/m);
+    const { status, stderr } = await more(4, 'copy.yaml', '--resume', 'one');
+    expect(status, stderr).toBe(0);
+    expect(stderr).toMatch(/^steps +from 3 to 4[\s\S]*^run +one$/m);
+    const out = await more(5, 'copy.yaml', '--resume', 'one', '--out', 'two');
+    expect(out.stderr).toMatch(/^steps +from 4 to 5[\s\S]*^run +two$/m);
+    const path = await more(5, 'copy.yaml', '--resume', 'one/checkpoints/step-00000004');
+    expect(path.stderr).toMatch(/^steps +from 4 to 5[\s\S]*^run +.*one$/m);
+    expect(existsSync(join(folder, 'runs/copy'))).toBe(false);
+  });
+
+  test('goes on where nobody reads what it tells', async () => {
+    const args = [
+      'train',
+      'copy.yaml',
+      '--out',
+      'unheard',
+      '--set',
+      'train.steps=50',
+      '--set',
+      'train.log.every=1',
+    ];
+    const child = spawn(process.execPath, [cli, ...args], { cwd: folder, env: { ...process.env, ...env } });
+    child.stderr.once('data', () => child.stderr.destroy());
+    const status = await new Promise((resolve) => child.on('close', (code) => resolve(code)));
+    expect(status).toBe(0);
+    const { sessions } = JSON.parse(readFileSync(join(folder, 'unheard/run.json'), 'utf8'));
+    expect(sessions).toMatchObject([{ to: 50, outcome: 'steps' }]);
+  });
+
   test('eval: the figures, and their relations', async () => {
     const { status, stdout, stderr } = await run('eval', 'runs/tiny', '--split', 'test', '--json');
     expect(status, stderr).toBe(0);
@@ -156,19 +193,19 @@ describe('a run', () => {
     expect((await run('sample', 'altered', '--tokens', '2')).status).toBe(0);
   });
 
-  test('goes on where nobody listens any more; what cannot be printed is told', () => {
-    const sh = (line: string) =>
-      spawnSync('bash', ['-c', `set -o pipefail; ${line}`, 'sh', process.execPath, cli], {
-        cwd: folder,
-        env: { ...process.env, ...env },
-        encoding: 'utf8',
-      });
-    const deaf = sh('"$1" "$2" train copy.yaml --out unheard 2>&1 | head -n 1');
-    expect(deaf.status, deaf.stderr).toBe(0);
-    expect(readdirSync(join(folder, 'unheard/checkpoints'))).toContain('step-00000004');
-    const full = sh('"$1" "$2" config schema > /dev/full');
-    expect(full.status).toBe(3);
-    expect(full.stderr).toMatch(/^attn-vk: what is printed cannot be written: ENOSPC.*\n$/);
+  test('what cannot be printed is told', () => {
+    const args = ['-c', '"$1" "$2" config schema > /dev/full', 'sh', process.execPath, cli];
+    const { status, stderr } = spawnSync('bash', args, { encoding: 'utf8' });
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/^attn-vk: what is printed cannot be written: ENOSPC.*\n$/);
+  });
+
+  test('a model of Hugging Face in several files', async () => {
+    const llama = join(packageRoot(), 'test/fixtures/hf/llama');
+    const { stdout, stderr } = await run('sample', llama, '--prompt', '1,2', '--tokens', '3');
+    expect(stdout, stderr).toMatch(/^1 2( \d+){3}\n$/);
+    const { tensors } = JSON.parse((await run('inspect', llama, '--json')).stdout);
+    expect(tensors.length).toBeGreaterThan(20);
   });
 
   test('data without text: ids for a prompt, accuracy for an evaluation', async () => {
@@ -247,6 +284,8 @@ describe('bad input: one message, the right status, and nothing left behind', ()
       join(folder, 'tt.yaml'),
       config.replace('  heads: 2', '  heads: 2\n  attention: { kind: tt, rank: 4096 }'),
     );
+    mkdirSync(join(folder, 'flat'));
+    writeFileSync(join(folder, 'flat/checkpoints'), '');
     await run('train', 'tiny.yaml', '--out', 'damaged');
     const at = join(folder, 'damaged/checkpoints');
     for (const name of readdirSync(at).filter((n) => n.startsWith('step-')))
@@ -323,6 +362,12 @@ describe('bad input: one message, the right status, and nothing left behind', ()
       ['step-7'],
     ],
     ['damaged checkpoints', ['train', 'tiny.yaml', '--resume', '--out', 'damaged'], 3, ['model.safetensors']],
+    [
+      'checkpoints that are no folder',
+      ['train', 'tiny.yaml', '--resume', '--out', 'flat'],
+      3,
+      ['cannot read flat/checkpoints'],
+    ],
     ['nothing to resume', ['train', 'tiny.yaml', '--resume', '--out', 'new'], 3, ['new']],
     ['an unknown option', ['train', 'tiny.yaml', '--resum'], 2, ['--resume']],
     ['eval: not there', ['eval', 'runs/tny'], 3, ['did you mean runs/tiny?']],

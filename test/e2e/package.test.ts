@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { scratch } from '../support/cli.js';
+import { scratch } from '../support/folders.js';
 import { exec, pack, unpack } from '../support/package.js';
 
 const folder = scratch();

@@ -5,11 +5,12 @@ import { gzipSync } from 'node:zlib';
 import { beforeAll, expect, test } from 'vitest';
 import { cut, shorten, stepsOf, withOutputs } from '../../bench/lib/tour.js';
 import { packageRoot } from '../../src/runtime/load.js';
-import { inProcess, scratch } from '../support/cli.js';
+import { inProcess } from '../support/cli.js';
+import { memory, scratch } from '../support/folders.js';
 
 const readme = readFileSync(join(packageRoot(), 'README.md'), 'utf8');
 const steps = stepsOf(cut(readme));
-const folder = scratch();
+const folder = scratch(memory);
 
 beforeAll(() => {
   const text = Array.from({ length: 300 }, (_, i) => `ROMEO: ${i}\nJULIET: ${i * i}, THE MOON!\n`).join('');

@@ -1,16 +1,15 @@
 /** The command line: compiled, as a user runs it, or in this process. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import { main } from '../../src/cli/main.js';
 import { packageRoot } from '../../src/runtime/load.js';
+import { scratch } from './folders.js';
 
 export const cli = join(packageRoot(), 'dist/src/cli/index.js');
 
-/** A folder of its own for each test file; cache folders of runs among them. */
-export const scratch = (): string => mkdtempSync(join(tmpdir(), 'attn-vk-cli-'));
+/** Of all runs of a test file. */
 const cache = scratch();
 
 export interface Ran {

@@ -52,3 +52,7 @@ export async function failureOf(fn: () => unknown): Promise<unknown> {
   }
   throw new Error(`expected an error but got ${String(value)}`);
 }
+
+/** That it was refused by an error of the family, which it returns. */
+export const refused = async (fn: () => unknown, code: string, says: RegExp): Promise<family.AttnError> =>
+  expectTyped(await failureOf(fn), { code, says });

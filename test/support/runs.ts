@@ -1,18 +1,9 @@
 /** Small runs: a text that follows a rule, a configuration of whole seconds, and what of their files must repeat. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
 import { type Batch, type Loader, openLoader } from '../../src/data/loader.js';
 import type { RunConfig } from '../../src/train/config.js';
 import { parseRunConfig } from '../../src/train/run-config.js';
-
-/** A folder that ends with the test. */
-export function temporary(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'attn-vk-run-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** 6000 bytes in which each follows from the one before it, now and then by chance. */
 export function textFile(folder: string): string {
