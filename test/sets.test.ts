@@ -89,7 +89,7 @@ describe('text', () => {
     expect(set.bytesPerToken!.train).toBeGreaterThan(1.5);
     await refused(
       { name: 'text', path, tokenizer: { kind: 'character' } },
-      /the (val|test) split: character/,
+      /the (val|test) split of .*a\.txt: character/,
     );
   });
 
@@ -145,8 +145,13 @@ describe('text', () => {
       'wide.txt': Buffer.from(text, 'utf16le'),
       'a.zip': Buffer.from([0x50, 0x4b, 3, 4, 20, 0]),
       'short.txt': text.slice(0, 200),
+      'latin.txt': Buffer.from(`${'a'.repeat(1207)}\u00e9 ${'a'.repeat(900)}`, 'latin1'),
     });
     const path = (name: string) => ({ name: 'text', path: join(folder, name) });
+    await refused(
+      { ...path('latin.txt'), tokenizer: { kind: 'character' } },
+      /the train split of .*latin\.txt: text of \d+ bytes is not UTF-8: byte 1207 \(0xe9\)/,
+    );
     await refused(path('none.txt'), /none\.txt is not there/);
     await refused(
       { name: 'text', path: join(folder, 'tinyshakespeare.txt.gz') },

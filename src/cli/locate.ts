@@ -133,11 +133,13 @@ export function locateModel(path: string, which: Which = 'best'): Place & { mode
   if (place.kind === 'file' && existsSync(join(dirname(path), 'config.json')))
     return locateModel(dirname(path), which);
   throw new CheckpointError(
-    place.kind === 'run' ? `${path} has no checkpoint yet` : `there is no config.json beside ${path}`,
+    place.kind === 'run'
+      ? `${path} names no checkpoint that is there`
+      : `there is no config.json beside ${path}`,
     {
       hint:
         place.kind === 'run'
-          ? `begin it anew: attn-vk train ${join(path, 'config.yaml')} --overwrite`
+          ? `go on with it: attn-vk train --resume ${path}, which finds any checkpoint that is whole; or name one`
           : 'a model needs its config.json',
     },
   );

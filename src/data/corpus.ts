@@ -36,9 +36,10 @@ export interface CorpusOptions {
  */
 export function corpus(texts: Texts, options: CorpusOptions, { seed }: DataContext): DataSet {
   const { length, by = 'contiguous' } = options;
-  const tokenizer = makeTokenizer(options.tokenizer, texts.train);
+  const { file } = options.facts;
+  const tokenizer = ofSplit('train', file, () => makeTokenizer(options.tokenizer, texts.train));
   const parts = bySplit((split) => (by === 'line' ? lines(texts[split]) : [texts[split]]));
-  const ids = bySplit((split) => encode(tokenizer, parts[split], split));
+  const ids = bySplit((split) => ofSplit(split, file, () => encode(tokenizer, parts[split])));
   const rows: Record<Split, Rows> =
     by === 'line'
       ? bySplit((split) => lineRows(ids[split], length))
@@ -118,18 +119,24 @@ function lines(text: Uint8Array): Uint8Array[] {
   return found;
 }
 
-function encode(tokenizer: Tokenizer, parts: readonly Uint8Array[], split: Split): Ids[] {
+function encode(tokenizer: Tokenizer, parts: readonly Uint8Array[]): Ids[] {
   // Bytes are their own ids: nothing is copied.
   if (tokenizer.kind === 'byte') return [...parts];
   const Narrow = tokenizer.vocab <= 256 ? Uint8Array : tokenizer.vocab <= 65536 ? Uint16Array : undefined;
+  return parts.map((part) => {
+    const ids = tokenizer.encode(part);
+    return Narrow ? Narrow.from(ids) : ids;
+  });
+}
+
+/** What a tokenizer refuses is told with the split and the file that it is of. */
+function ofSplit<T>(split: Split, file: unknown, fn: () => T): T {
   try {
-    return parts.map((part) => {
-      const ids = tokenizer.encode(part);
-      return Narrow ? Narrow.from(ids) : ids;
-    });
+    return fn();
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
-    throw new DataError(`the ${split} split: ${error.what}`, { hint: error.hint, cause: error });
+    const where = typeof file === 'string' ? ` of ${file}` : '';
+    throw new DataError(`the ${split} split${where}: ${error.what}`, { hint: error.hint, cause: error });
   }
 }
 

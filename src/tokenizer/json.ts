@@ -47,7 +47,9 @@ export function tokenizerFrom(json: unknown, name = 'tokenizer.json'): Tokenizer
   const parsed = anyTokenizer.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
-    throw new FormatError(`${name} is no tokenizer.json: ${issue.path.join('.') || 'it'}: ${issue.message}`);
+    throw new FormatError(`${name} is no tokenizer.json: ${issue.path.join('.') || 'it'}: ${issue.message}`, {
+      hint: 'name a tokenizer.json of Hugging Face, as a model folder has it',
+    });
   }
   const refuse = (what: string) => new FormatError(`${name} is no tokenizer.json: ${what}`);
   const { model } = parsed.data;

@@ -11,11 +11,33 @@ export function textOf(text: string | Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(text);
   } catch (cause) {
-    throw new DataError(`text of ${text.length} bytes is not UTF-8`, {
+    const at = validUpTo(text);
+    const byte = `byte ${at} (0x${text[at]!.toString(16)})`;
+    throw new DataError(`text of ${text.length} bytes is not UTF-8: ${byte} begins no character`, {
       hint: "tokenizer kinds 'byte' and 'bpe' take any bytes",
       cause,
     });
   }
+}
+
+/** Where the first bytes lie that are no character: behind those of the longest prefix that a decoder takes, by halving. */
+function validUpTo(bytes: Uint8Array): number {
+  const prefix = (length: number) =>
+    new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(0, length), {
+      stream: true,
+    });
+  let [good, bad] = [0, bytes.length + 1];
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    try {
+      prefix(middle);
+      good = middle;
+    } catch {
+      bad = middle;
+    }
+  }
+  // The prefix may end inside of a character.
+  return Buffer.byteLength(prefix(good));
 }
 
 /** Bytes to text; what is no UTF-8 becomes U+FFFD. */

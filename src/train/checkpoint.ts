@@ -216,8 +216,13 @@ export async function restore(
  * @throws CheckpointError, and what `loadModel` does
  */
 export async function openModel(folder: string): ReturnType<typeof loadModel> {
-  await checkFiles(folder);
+  await checkModel(folder);
   return loadModel(folder);
+}
+
+async function checkModel(folder: string): Promise<void> {
+  const hint = `take another checkpoint; one that was changed on purpose is a model, without its ${STATE}`;
+  if (existsSync(join(folder, STATE))) await readCheckpoint(folder, { without: [OPTIMIZER], hint });
 }
 
 /** Weights of a model folder into a model alike. @throws CheckpointError */
@@ -226,16 +231,8 @@ export async function initialise(folder: string, model: GPT): Promise<void> {
     throw new CheckpointError(`train.init: there is no ${folder}`, {
       hint: 'where it is a checkpoint of another run, train that one first; else name the folder of a model',
     });
-  await fitting(folder, async () => {
-    await checkFiles(folder);
-    loadWeights(folder, model);
-  });
-}
-
-/** Of a checkpoint; another folder has nothing to compare with. */
-async function checkFiles(folder: string): Promise<void> {
-  const hint = `take another checkpoint; one that was changed on purpose is a model, without its ${STATE}`;
-  if (existsSync(join(folder, STATE))) await readCheckpoint(folder, { without: [OPTIMIZER], hint });
+  await checkModel(folder);
+  await fitting(folder, () => loadWeights(folder, model));
 }
 
 async function fitting(folder: string, fn: () => void | Promise<void>): Promise<void> {
