@@ -346,7 +346,7 @@ describe('tensor trains', () => {
     await refuses({ modes: [8, 9] }, /modes are \[8,9\][\s\S]*product is dim, 64/);
     await refuses({ modes: [2, 2, 2, 2, 4] }, /modes is \[2,2,2,2,4\]/);
     await refuses({ modes: [] }, /modes is \[\]/);
-    await refuses({ init: 'xavier' }, /init is xavier/);
+    await refuses({ init: 'xavier' }, /init is 'xavier'/);
     await refuses({ shareCores: true, modes: [64] }, /shareCores is true/);
     await refuses({ shareCores: true, modes: [2, 32], kvHeads: 1 }, /kvHeads is 1 of 4/);
   });

@@ -128,8 +128,7 @@ export class Checkpoints {
    * empty, is back in it.
    */
   tidy(): void {
-    if (!existsSync(this.folder)) return;
-    for (const name of readdirSync(this.folder)) {
+    for (const name of this.#names()) {
       const partial = partialNamed(name);
       if (!partial) continue;
       const [path, place] = [join(this.folder, name), join(this.folder, partial.checkpoint)];
