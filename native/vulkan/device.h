@@ -112,7 +112,7 @@ class Device {
 
   virtual Stats stats() const = 0;
   virtual void reset_peak() = 0;  // begins a new peak of live bytes
-  virtual void trim() = 0;  // returns free slabs to the driver; waits where the queue still uses one
+  virtual void trim() = 0;        // returns free slabs to the driver; waits where the queue still uses one
   // Validation messages since the last call.
   virtual std::vector<std::string> take_messages() = 0;
 };
