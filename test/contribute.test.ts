@@ -86,7 +86,7 @@ const walk = `
   const outcomes = [];
   for (const options of sides) {
     const runtime = new Runtime({ ...options, cacheFolder: '' });
-    outcomes.push(await conform(op, runtime, { heavy: true, variants: 'all' }));
+    outcomes.push(await conform(op, runtime, { heavy: true, allVariants: true, halves: 'all' }));
     runtime.dispose();
   }
   const x = tensor([[1, 2], [3, 4]]);

@@ -73,7 +73,11 @@ describe.skipIf(!device)('matmul beyond a binding', () => {
   afterAll(() => runtime.dispose());
 
   it('agrees with the reference in every variant', async () => {
-    const outcomes = await conform(cutting(samples), runtime, { heavy: true, variants: 'all' });
+    const outcomes = await conform(cutting(samples), runtime, {
+      heavy: true,
+      allVariants: true,
+      halves: 'all',
+    });
     const wrong = outcomes.filter((o) => o.status !== 'passed');
     expect(wrong.map((o) => `${o.variant} ${o.what}: ${o.status} ${o.message}`).join('\n')).toBe('');
     expect(new Set(outcomes.map((o) => o.variant)).size).toBe(matmul.op.gpu.length);

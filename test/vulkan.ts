@@ -61,7 +61,7 @@ async function walk(device: number): Promise<number> {
   const outcomes: Outcome[] = [];
   for (const op of chosen) {
     const start = performance.now();
-    const mine = await conform(op, runtime, { heavy: !args.quick, variants: 'all' });
+    const mine = await conform(op, runtime, { heavy: !args.quick, allVariants: true, halves: 'all' });
     const messages = runtime.takeMessages();
     if (messages.length > 0)
       mine.push({

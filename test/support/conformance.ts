@@ -25,25 +25,34 @@ export interface Outcome {
 export interface Walk {
   /** Walk samples marked heavy as well. */
   heavy: boolean;
+  /** Every GPU variant that admits a sample, not only the one that would be chosen. */
+  allVariants: boolean;
   /**
-   * Which GPU variants that admit a sample: the one that would be chosen alone; all; or all, but each of the others in a
-   * half dtype once: they differ from the chosen one in how they tile, not in how they load and store.
+   * In which halves: all, or on a device some, since each costs its driver a pipeline: a sample in float16 and bfloat16 by
+   * turns, and a variant that is not chosen once in each. Variants differ in how they tile, halves in how they are loaded.
    */
-  variants: 'chosen' | 'all' | 'others once in halves';
+  halves: 'all' | 'some';
 }
+
+const other: Partial<Record<DType, DType>> = { float16: 'bfloat16', bfloat16: 'float16' };
 
 /** All outcomes of one op on a runtime whose route is forced to 'cpu' or 'gpu'. */
 export async function conform(op: Op, runtime: Runtime, walk: Walk): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   const seen = new Set<string>();
-  for (const sample of op.samples) {
+  const some = walk.halves === 'some' && runtime.route === 'gpu';
+  for (const [turn, sample] of op.samples.entries()) {
     if (sample.heavy && !walk.heavy) continue;
-    for (const dtype of sample.dtypes ?? op.dtypes) {
+    const dtypes = sample.dtypes ?? op.dtypes;
+    const skipped = turn % 2 === 0 ? 'bfloat16' : 'float16';
+    for (const dtype of dtypes) {
+      const half = dtype === 'float16' || dtype === 'bfloat16';
+      // Unless it is the only half that the sample has.
+      if (some && dtype === skipped && dtypes.includes(other[dtype]!)) continue;
       const test = makeCase(op, sample, dtype);
       for (const [i, [variant, variantOp]] of variantsOf(op, test.problem, runtime, walk).entries()) {
         const inHalf = `${variant} ${dtype}`;
-        const half = dtype === 'float16' || dtype === 'bfloat16';
-        if (walk.variants === 'others once in halves' && half && i > 0 && seen.has(inHalf)) continue;
+        if (some && half && i > 0 && seen.has(inHalf)) continue;
         seen.add(inHalf);
         const base = { op: op.name, what: test.what, variant };
         if (typeof variantOp === 'string') {
@@ -97,7 +106,7 @@ function variantsOf(op: Op, problem: Problem, runtime: Runtime, walk: Walk): [st
     else found.push([variant.name, narrowed(op, variant.name)]);
   }
   if (found.length === 0) return [['gpu', reason]];
-  return walk.variants === 'chosen' ? found.slice(0, 1) : found;
+  return walk.allVariants ? found : found.slice(0, 1);
 }
 
 const clones = new Map<string, Op>();
