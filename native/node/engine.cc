@@ -19,10 +19,10 @@ Napi::Function Engine::constructor(Napi::Env env, std::set<Engine*>& running) {
        InstanceMethod<&Engine::upload>("upload"), InstanceMethod<&Engine::submit>("submit"),
        InstanceMethod<&Engine::submit_sync>("submitSync"), InstanceMethod<&Engine::stats>("stats"),
        InstanceMethod<&Engine::take_peak>("takePeak"), InstanceMethod<&Engine::trim>("trim"),
-       InstanceMethod<&Engine::calibrate>("calibrate"),
-       InstanceMethod<&Engine::explain>("explain"), InstanceMethod<&Engine::profile>("profile"),
-       InstanceMethod<&Engine::routing>("routing"), InstanceMethod<&Engine::set_route>("setRoute"),
-       InstanceMethod<&Engine::take_messages>("takeMessages"), InstanceMethod<&Engine::dispose>("dispose")},
+       InstanceMethod<&Engine::calibrate>("calibrate"), InstanceMethod<&Engine::explain>("explain"),
+       InstanceMethod<&Engine::profile>("profile"), InstanceMethod<&Engine::routing>("routing"),
+       InstanceMethod<&Engine::set_route>("setRoute"), InstanceMethod<&Engine::take_messages>("takeMessages"),
+       InstanceMethod<&Engine::dispose>("dispose")},
       &running);
 }
 
