@@ -1,12 +1,13 @@
 /** Texts: drawn from the logits of a model, whole or token by token. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { manualSeed, noGrad } from '../src/index.js';
-import { GPT, type GPTConfig } from '../src/model/index.js';
+import { GPT } from '../src/model/index.js';
 import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
 import { noise } from './support/layers.js';
 import { cpu } from './support/sides.js';
+import { ids, small } from './support/small-gpt.js';
 
 let runtime: Runtime;
 beforeEach(() => {
@@ -21,13 +22,6 @@ afterEach(() => {
 
 const refuses = async (fn: () => unknown, code: string, says?: RegExp) =>
   expectTyped(await failureOf(fn), { code, says });
-
-const small: GPTConfig = { vocab: 11, layers: 2, dim: 16, heads: 4, length: 8 };
-const ids = (batch: number, length: number, step = 3) =>
-  tensor(
-    Int32Array.from({ length: batch * length }, (_, i) => (i * step + 1) % 11),
-    [batch, length],
-  );
 
 describe('a text', () => {
   it('writes on, the same for the same seed', async () => {

@@ -9,6 +9,7 @@ import { Runtime, useRuntime } from '../src/runtime/runtime.js';
 import { type Tensor, tensor } from '../src/tensor/tensor.js';
 import { expectTyped, failureOf } from './support/errors.js';
 import { cpu } from './support/sides.js';
+import { ids, small } from './support/small-gpt.js';
 
 let runtime: Runtime;
 beforeEach(() => {
@@ -23,13 +24,6 @@ afterEach(() => {
 
 const refuses = async (fn: () => unknown, code: string, says?: RegExp) =>
   expectTyped(await failureOf(fn), { code, says });
-
-const small: GPTConfig = { vocab: 11, layers: 2, dim: 16, heads: 4, length: 8 };
-const ids = (batch: number, length: number, step = 3) =>
-  tensor(
-    Int32Array.from({ length: batch * length }, (_, i) => (i * step + 1) % 11),
-    [batch, length],
-  );
 
 describe('GPT', () => {
   const kinds: Partial<GPTConfig>[] = [

@@ -1,4 +1,5 @@
 /** YAML 1.2 to trees that know their lines, and back. Whole numbers may be written 4_000_000. */
+import { isUtf8 } from 'node:buffer';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
@@ -74,11 +75,9 @@ function readText(file: string): string {
       nearestFile(file) ?? 'name a YAML file',
     );
   }
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    if (!text.includes('\0')) return text;
-  } catch {}
-  throw fileError(file, 'the file is no text', 'a configuration is YAML in UTF-8');
+  if (!isUtf8(bytes) || bytes.includes(0))
+    throw fileError(file, 'the file is no text', 'a configuration is YAML in UTF-8');
+  return new TextDecoder().decode(bytes);
 }
 
 function nearestFile(file: string): string | undefined {
